@@ -1,0 +1,4 @@
+"""``python -m drtc`` is ``drtc``."""
+from .cli import main
+
+main()

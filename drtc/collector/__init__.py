@@ -1,0 +1,1 @@
+"""The collector: reads a source, puts its messages in slots, commits what is stored."""

@@ -1,0 +1,256 @@
+"""The collector's reader: the one thread that touches the source. It reads, routes and commits; it decides nothing."""
+from __future__ import annotations
+
+import queue
+import threading
+from typing import TYPE_CHECKING, Callable, Iterator, Mapping, NamedTuple, Sequence, Union
+
+from ..batch import Chunk
+from ..errors import DrtcError
+from ..sources.base import Listener, Position, Source
+from .note import Note, check, parse_note
+
+if TYPE_CHECKING:
+    from .route import Route
+
+READ_SECONDS = 0.05  # the longest that a command waits for the source
+
+
+class Assigned(NamedTuple):
+    """``clean``: partitions of which nothing past the offset can have been sent before."""
+
+    offsets: dict[str, int]
+    epochs: dict[str, int]
+    clean: set[str]
+
+
+class Revoking(NamedTuple):
+    """Answered by setting ``offsets`` and then ``settled``; without an answer in time, nothing is committed."""
+
+    partitions: list[str]
+    settled: threading.Event
+    offsets: dict[str, Position]
+
+
+class Gone(NamedTuple):
+    partitions: list[str]
+
+
+class Read(NamedTuple):
+    """For each chunk: epoch, partition, last offset, the slots' shares."""
+
+    chunks: list[tuple[int, str, int, list[tuple[int, Chunk]]]]
+    size: int  # bytes
+
+
+class Ends(NamedTuple):
+    ends: dict[str, int]
+
+
+class Progress(NamedTuple):
+    ends: dict[str, int]
+
+
+class Waiting(NamedTuple):
+    why: str
+
+
+class Finished(NamedTuple):
+    pass
+
+
+class Failed(NamedTuple):
+    error: Exception
+
+
+Event = Union[Assigned, Revoking, Gone, Read, Ends, Progress, Waiting, Finished, Failed]
+Command = Callable[[], None]
+
+
+class Reader(threading.Thread, Listener):
+    """Posts events and takes commands; a command runs between two reads.
+
+    Args:
+        post: called with each event, on this thread; must not block.
+        backlog: bytes that were posted and have not been sent on; above ``memory_bytes`` the source is paused.
+    """
+
+    def __init__(self, source: Source, route: Route, slots: int, memory_bytes: int,
+                 epochs: Iterator[int], post: Callable[[Event], None], backlog: Callable[[], int],
+                 revoke_seconds: float) -> None:
+        super().__init__(name="reader", daemon=True)
+        self._source = source
+        self._route = route
+        self._slots = slots
+        self._memory_bytes = memory_bytes
+        self._fresh_epochs = epochs
+        self._post = post
+        self._backlog = backlog
+        self._revoke_seconds = revoke_seconds
+        self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
+        self._epochs: dict[str, int] = {}
+        self._unmarked: dict[str, Position] = {}  # assigned, and our note is not committed yet: nothing may be sent
+        self._stored: dict[str, Position] = {}  # to be committed
+        self._paused = False
+        self._halted = False
+        self._stopped = False
+        self._ask_ends = False
+        self._warned = False
+        self._given_up = threading.Event()
+
+    def give_up(self) -> None:
+        """Ends whatever the thread waits for; from the loop's thread."""
+        self._given_up.set()
+        self._source.close()
+
+    # --- commands, from the loop's thread ---
+
+    def seek(self, partition: str, offset: int, epoch: int) -> None:
+        def command() -> None:
+            if partition in self._epochs:
+                self._epochs[partition] = epoch
+                self._source.seek(partition, offset)
+        self._commands.put(command)
+
+    def commit(self, offsets: Mapping[str, int]) -> None:
+        """Commits what is stored while the rest goes on."""
+        note = self._note(drained=False)
+        self._commands.put(lambda: self._stored.update({name: Position(at, note) for name, at in offsets.items()}))
+
+    def halt(self) -> None:
+        """Reads nothing more; the source is kept open."""
+        def command() -> None:
+            self._halted = True
+            self._source.pause(list(self._epochs))
+        self._commands.put(command)
+
+    def finish(self, offsets: Mapping[str, tuple[int, bool]]) -> None:
+        """Commits for the last time (each offset with whether its partition is drained), closes the source, ends."""
+        def command() -> None:
+            self._stored = {name: Position(at, self._note(drained)) for name, (at, drained) in offsets.items()
+                            if name not in self._unmarked}
+            self._stopped = True
+        self._commands.put(command)
+
+    def _note(self, drained: bool) -> str:
+        return str(Note(self._route.note, self._slots, drained))
+
+    # --- the source's side ---
+
+    def assigned(self, positions: Mapping[str, Position]) -> None:
+        unmarked = {}
+        for partition, position in positions.items():
+            check(partition, position, self._route.note, self._slots)
+            if position.note != self._note(drained=False):
+                unmarked[partition] = Position(position.offset, self._note(drained=False))
+        epochs = {partition: next(self._fresh_epochs) for partition in positions}
+        self._epochs.update(epochs)
+        self._unmarked.update(unmarked)
+        self._ask_ends = True
+        self._paused = False
+        clean = set()
+        for partition, position in positions.items():
+            note = parse_note(position.note)
+            if note is None or note.drained:  # without a note nothing was ever sent: the first note comes before that
+                clean.add(partition)
+        self._post(Assigned({partition: position.offset for partition, position in positions.items()}, epochs, clean))
+
+    def revoked(self, partitions: Sequence[str]) -> None:
+        mine = [partition for partition in partitions if self._epochs.pop(partition, None) is not None]
+        revoking = Revoking(mine, threading.Event(), {})
+        self._post(revoking)
+        if revoking.settled.wait(self._revoke_seconds):
+            self._commit_once(revoking.offsets)
+        self.lost(mine)
+
+    def lost(self, partitions: Sequence[str]) -> None:
+        for partition in partitions:
+            self._epochs.pop(partition, None)
+            self._unmarked.pop(partition, None)
+            self._stored.pop(partition, None)
+        self._post(Gone(list(partitions)))
+
+    # --- the thread ---
+
+    def run(self) -> None:
+        try:
+            self._patiently(lambda: self._source.open(self, self._warn))
+            while not self._stopped:
+                self._obey()
+                if self._stored and self._commit_once(self._stored):
+                    self._stored = {}
+                self._throttle()
+                self._read()
+            if self._stored:
+                self._patiently(lambda: self._source.commit(self._stored))
+            self._source.close()
+            self._post(Finished())
+        except Exception as error:  # told to the loop, which ends the role with it
+            self._post(Failed(error))
+            self._source.close()
+
+    def _commit_once(self, offsets: Mapping[str, Position]) -> bool:
+        """Whether it is done; trouble that passes is said, and the next commit makes up for it."""
+        try:
+            self._source.commit(offsets)
+        except DrtcError as error:
+            if not error.retryable:
+                raise
+            self._warn(f"offsets are not committed: {error}")
+            return False
+        return True
+
+    def _patiently(self, action: Callable[[], None]) -> None:
+        """Does it, again and again while the trouble is one that passes."""
+        wait = 0.1
+        while True:
+            try:
+                return action()
+            except DrtcError as error:
+                if not error.retryable:
+                    raise
+                self._warn(f"{error}, next attempt in {wait:.1f} s")
+            if self._given_up.wait(wait):
+                return
+            wait = min(5.0, 2 * wait)
+
+    def _warn(self, why: str) -> None:
+        self._warned = True
+        self._post(Waiting(why))
+
+    def _obey(self) -> None:
+        while not self._commands.empty():
+            self._commands.get()()
+
+    def _throttle(self) -> None:
+        backlog = self._backlog()
+        if not self._paused and backlog > self._memory_bytes:
+            self._paused = True
+            self._source.pause(list(self._epochs))
+        elif self._paused and backlog < self._memory_bytes // 2 and not self._halted:
+            self._paused = False
+            self._source.resume(list(self._epochs))
+
+    def _read(self) -> None:
+        chunks = self._source.read(READ_SECONDS)
+        if self._unmarked:
+            self._patiently(lambda: self._source.commit(self._unmarked))
+            self._unmarked = {}
+        if self._ask_ends and self._epochs and self._source.complete():
+            self._ask_ends = False
+            self._post(Ends(self._source.ends()))
+        if self._halted:
+            return
+        read = []
+        size = 0
+        for chunk in chunks:
+            epoch = self._epochs.get(chunk.partition)
+            if epoch is not None:
+                read.append((epoch, chunk.partition, chunk.last, self._route.split(chunk, self._slots)))
+                size += len(chunk.payload)
+        if read:
+            if self._warned:
+                self._warned = False
+                self._post(Waiting(""))
+            self._post(Read(read, size))
+            self._post(Progress(self._source.progress()))

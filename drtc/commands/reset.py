@@ -1,0 +1,53 @@
+"""``drtc reset``: back to before the first run."""
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from ..compute.letters import dead_view
+from ..compute.records import lanes_view
+from ..errors import StoreError, StoreUnavailable
+from ..sources import SourceContext, open_source
+from ..stores.offsets import view_of as offsets_view
+from .results import opened
+
+if TYPE_CHECKING:
+    from ..config import Config
+    from ..stores.base import Store, View
+
+
+def reset(config: Config, yes: bool) -> None:
+    """Drops the view and its companions. Says before what that is, and asks, unless told ``yes``."""
+    with opened(config) as (store, view):
+        source = open_source(config.source, SourceContext(config.base, view.name, None, True))
+        forget = getattr(source, "forget", None)  # only a source that keeps its offsets itself has it
+        # In this order a reset that dies half-way leaves what the next run makes whole: without offsets everything is
+        # read again, and fences, whose lane numbers go last, still say what is in a record that was left.
+        companions = {"committed offsets": offsets_view(view.name), "records": view,
+                      "dead letters": dead_view(view.name), "lane numbers": lanes_view(view.name)}
+        counts = {word: _count(store, each) for word, each in companions.items()}
+        click.echo(f"reset drops {view.name} from {config.types['store']}: "
+                   + ", ".join(f"{count} {word}" for word, count in counts.items() if word != "lane numbers")
+                   + (f"; and what the {config.types['source']} source has committed" if forget else ""))
+        if not yes:
+            if not sys.stdin.isatty():
+                raise click.UsageError("reset asks before it drops, and nobody can answer here: say --yes")
+            click.confirm("Everything is counted anew at the next run. Drop it?", abort=True)
+        if forget is not None:
+            forget()
+        for each in companions.values():
+            store.drop(each)
+        click.echo("dropped")
+
+
+def _count(store: Store, view: View) -> str:
+    """How many rows, in words: a view with the columns of other code can be dropped, but not read."""
+    try:
+        store.prepare(view)
+        return f"{sum(1 for _ in store.scan(view)):,}"
+    except StoreUnavailable:
+        raise
+    except StoreError:
+        return "unreadable"

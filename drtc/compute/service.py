@@ -1,0 +1,187 @@
+"""The compute node's loop: frames in, the plan decides, frames out."""
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Any, Iterable
+
+from ..batch import Batch, Payload
+from ..cluster.membership import member
+from ..errors import DrtcError, WireError
+from ..role import Role, run
+from ..wire.frames import cut
+from ..wire.messages import (
+    Answer, Batches, Beat, Failed, Hello, Map, Mapped, Merge, Merged, Message, Need, Ready, Supply, Trouble, Window)
+from ..wire.peer import Listener, Peer
+from ..wire.shares import Shares
+from .pack import EMPTY, pack_dead
+from .plan import DeadLetterOf, MapOn, MergeOn, Plan, Reply, SupplyTo
+from .pool import Pool
+
+if TYPE_CHECKING:
+    from ..config import Config
+
+
+class Compute(Role):
+    """Maps, joins and stores what coordinators send, in worker processes of its own."""
+
+    name = "compute"
+
+    def __init__(self, config: Config, node: str, listen: str = "") -> None:
+        from ..job import describe, load_job
+
+        super().__init__(config, node)
+        settings = config.compute
+        self.workers = settings.workers or len(os.sched_getaffinity(0))
+        spec = describe(load_job(config.job.class_, config.base))
+        self.plan = Plan(self.workers, settings.fork_bytes, settings.worker_kills, ordered=spec.kind == "run")
+        self.pool = Pool(config, self.workers, self._from_worker, self._worker_died)
+        self.listener = Listener(self.who, self._welcome, self._joined, self._on_frame, self._gone)
+        self.shares = Shares(settings.memory_bytes)
+        self.address = listen or str(settings.listen)
+        self.seconds: dict[str, float] = {}
+        self.troubles: dict[int, str] = {}
+        self.deaths = 0
+        self._links: dict[int, Peer] = {}
+        self._numbers: dict[int, int] = {}  # by id of the peer
+        self._next_link = 0
+
+    async def start(self) -> None:
+        await self.pool.start()
+        self.address = await self.listener.listen(self.address)
+        self.membership.join(member(self.name, self.node, self.address, self.workers))
+        self.log.info("listening", address=self.address, workers=self.workers)
+
+    # --- coordinators ---
+
+    def _welcome(self, hello: Hello) -> tuple[int, int]:
+        if hello.role not in ("coordinator", "status"):
+            raise WireError(f"this is a compute node: a {hello.role} has nothing to do here")
+        if hello.role == "status":
+            return 0, 0
+        return self.shares.joining(), 2 * self.workers + 1
+
+    def _joined(self, peer: Peer) -> None:
+        if peer.role == "status":
+            return
+        self._next_link += 1
+        self._links[self._next_link] = peer
+        self._numbers[id(peer)] = self._next_link
+        self._share()
+
+    def _share(self) -> None:
+        share = self.shares.of(len(self._links))
+        for peer in self._links.values():
+            peer.send(Window(share))
+
+    def _gone(self, peer: Peer, why: str) -> None:
+        number = self._numbers.pop(id(peer), None)
+        if number is not None:
+            del self._links[number]
+            self.log.info("coordinator lost", coordinator=peer.node, why=why)
+            self.plan.link_lost(number)
+            self._share()
+            self._act()
+
+    def _on_frame(self, peer: Peer, message: Message, payload: Payload) -> None:
+        if isinstance(message, Batches):
+            parts = cut(payload, [header.size for header in message.headers])
+            batches = [Batch(header, part) for header, part in zip(message.headers, parts)]
+            self.plan.arrived(self._numbers[id(peer)], message.task, batches)
+            self._act()
+        elif not isinstance(message, Beat):
+            raise WireError(f"a compute node has no use for a {type(message).__name__} frame")
+
+    # --- workers ---
+
+    def _from_worker(self, worker: int, message: Message, payload: Payload) -> None:
+        plan = self.plan
+        if isinstance(message, Mapped):
+            *parts, dead = cut(payload, [*message.sizes, message.dead])
+            plan.mapped(message.piece, message.spans, list(parts), dead)
+            self._spent(message.seconds)
+        elif isinstance(message, Merged):
+            plan.merged(worker, message.pieces, message.saved, message.replayed)
+            self._spent(message.seconds)
+        elif isinstance(message, Ready):
+            plan.ready(worker, message.writers)
+        elif isinstance(message, Need):
+            plan.need(worker, message.piece)
+        elif isinstance(message, Trouble):
+            self.troubles[worker] = message.reason
+            if message.reason:
+                self.last_error = message.reason
+                self.log.warning("store waits", worker=worker, why=message.reason)
+        elif isinstance(message, Failed):
+            error = DrtcError(message.reason)
+            error.exit_code = message.exit_code
+            self.fail(error)
+        self._act()
+
+    def _spent(self, seconds: dict[str, float]) -> None:
+        for stage, spent in seconds.items():
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
+
+    def _worker_died(self, worker: int, why: str) -> None:
+        self.deaths += 1
+        self.log.warning("worker died", worker=worker, why=why)
+        self.troubles.pop(worker, None)
+        self.plan.died(worker)
+        self._act()
+
+    def _act(self) -> None:
+        while True:
+            commands = self.plan.commands()
+            if not commands:
+                return
+            for command in commands:
+                if isinstance(command, MapOn):
+                    headers = [batch.header for batch in command.batches]
+                    self.pool.send(command.worker, Map(command.piece, self.plan.owners, headers),
+                                   [batch.payload for batch in command.batches])
+                elif isinstance(command, MergeOn):
+                    self.pool.send(command.worker, Merge(command.piece, command.spans, len(command.dead)),
+                                   [command.parts, command.dead])
+                elif isinstance(command, Reply):
+                    self._links[command.link].send(Answer(command.task, command.stored))
+                elif isinstance(command, SupplyTo):
+                    headers = [batch.header for batch in command.batches]
+                    self.pool.send(command.worker, Supply(command.piece, headers),
+                                   [batch.payload for batch in command.batches])
+                elif isinstance(command, DeadLetterOf):
+                    self.log.error("event set aside", lane=command.letter.lane, offset=command.letter.offset,
+                                   why=command.letter.error)
+                    self.plan.mapped(command.piece, [command.span], [EMPTY] * self.plan.owners,
+                                     pack_dead([command.letter]))
+
+    # --- the role's frame ---
+
+    async def drain(self) -> None:
+        """Finishes what it was given. Its coordinators see it leave the membership and stop sending."""
+        self.membership.leave()
+        while self.plan.bytes:
+            await asyncio.sleep(0.02)
+
+    async def close(self) -> None:
+        self.listener.close()
+        await self.pool.stop(2.0)
+
+    def kill(self) -> None:
+        self.pool.kill()
+
+    def peers(self) -> Iterable[Peer]:
+        return self._links.values()
+
+    def report(self) -> dict[str, Any]:
+        return {
+            "role": self.name, "node": self.node, "address": self.address, "started": self.started,
+            "pid": os.getpid(), "pids": self.pool.pids(), "workers": self.workers, **self.plan.backlog(),
+            "deaths": self.deaths, "seconds": self.seconds, "last_error": self.last_error,
+            "trouble": next((trouble for trouble in self.troubles.values() if trouble), ""),
+        }
+
+
+def main(config: Config, name: str, listen: str = "") -> int:
+    """``drtc compute``."""
+    run(Compute(config, name, listen))
+    return 0

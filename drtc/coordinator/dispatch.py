@@ -1,0 +1,260 @@
+"""What a coordinator decides: which batches go to which compute node, and when. No socket, no clock, no thread.
+
+The rules that exactness needs (docs/design.md): a lane's batches leave in the order in which they came; a lane stays
+with its node while anything of it is unanswered there; when a node is lost, its unanswered batches go out again, in order;
+when a collector is lost, what it sent and is not yet under way is forgotten, since it will be sent again.
+"""
+from __future__ import annotations
+
+from collections import deque
+from typing import Iterator, NamedTuple
+
+import msgspec
+
+from ..batch import Batch, Header, Lane, Stored
+from ..cluster.rendezvous import owner
+from ..errors import WireError
+
+MOST_LANES = 60  # of one task
+
+
+class Entry(NamedTuple):
+    """A batch as it came, and from which link."""
+
+    link: int
+    batch: Batch
+
+
+class Task(NamedTuple):
+    """What a node has in hand and has not answered: the joined batches and the entries that they were made of."""
+
+    number: int
+    node: str
+    batches: list[Batch]
+    entries: list[list[Entry]]  # for each batch
+    bytes: int
+
+
+class Reply(NamedTuple):
+    """Answers that belong to one collector's link."""
+
+    link: int
+    stored: list[Stored]
+
+
+class _Lane:
+    __slots__ = ("queue", "node", "flying")
+
+    def __init__(self) -> None:
+        self.queue: deque[Entry] = deque()
+        self.node: str | None = None
+        self.flying = 0  # tasks of it that its node has in hand
+
+
+class _Node:
+    __slots__ = ("weight", "places", "window", "tasks", "bytes")
+
+    def __init__(self, weight: float, places: int, window: int) -> None:
+        self.weight = weight
+        self.places = places
+        self.window = window
+        self.tasks: dict[int, Task] = {}
+        self.bytes = 0
+
+
+class Dispatch:
+    """Takes what happens, one call each, and gives out tasks by ``next``.
+
+    ``depth`` is the bytes that are here, queued or under way.
+    """
+
+    def __init__(self, batch_bytes: int) -> None:
+        self._batch_bytes = batch_bytes
+        self._lanes: dict[Lane, _Lane] = {}
+        self._waiting: dict[Lane, None] = {}  # lanes with something queued, in order of their turn
+        self._nodes: dict[str, _Node] = {}
+        self._streams: dict[tuple[int, Lane], tuple[str, int]] = {}  # stream and its next seq
+        self._number = 0
+        self.depth = 0
+
+    # --- collectors ---
+
+    def accept(self, link: int, batch: Batch) -> None:
+        """A batch has come.
+
+        Raises:
+            WireError: it would leave a gap in its stream; the link must be closed, so that the collector starts again.
+        """
+        header = batch.header
+        lane = header.lane
+        stream, due = self._streams.get((link, lane), ("", 0))
+        if header.stream != stream:
+            self._forget(lane, link)
+            due = header.seq  # a lane may have begun with another coordinator; what went there is stored
+        if header.seq != due or header.last < header.first:
+            raise WireError(f"lane {lane}: batch {header.seq} came where {due} was due")
+        self._streams[link, lane] = (header.stream, due + 1)
+        state = self._lanes.get(lane)
+        if state is None:
+            state = self._lanes[lane] = _Lane()
+        state.queue.append(Entry(link, batch))
+        self._waiting.setdefault(lane)
+        self.depth += len(batch.payload)
+
+    def link_lost(self, link: int) -> None:
+        """A collector's connection is gone: what it sent comes again, by it or by another."""
+        for key in [key for key in self._streams if key[0] == link]:
+            self._forget(key[1], link)
+            del self._streams[key]
+
+    def _forget(self, lane: Lane, link: int) -> None:
+        state = self._lanes.get(lane)
+        if state is None or not state.queue:
+            return
+        kept = deque(entry for entry in state.queue if entry.link != link)
+        self.depth -= sum(len(entry.batch.payload) for entry in state.queue if entry.link == link)
+        state.queue = kept
+        if not kept:
+            self._waiting.pop(lane, None)
+
+    # --- compute nodes ---
+
+    def node_joined(self, node: str, weight: float, places: int, window: int) -> None:
+        self._nodes[node] = _Node(weight, places, window)
+
+    def node_window(self, node: str, window: int) -> None:
+        if node in self._nodes:
+            self._nodes[node].window = window
+
+    def node_lost(self, node: str) -> None:
+        """What the node had in hand goes back to the head of its lanes, in order."""
+        gone = self._nodes.pop(node, None)
+        if gone is None:
+            return
+        for task in reversed(gone.tasks.values()):
+            for entries in reversed(task.entries):
+                self._put_back(entries)
+
+    def _put_back(self, entries: list[Entry]) -> None:
+        lane = entries[0].batch.header.lane
+        state = self._lanes[lane]
+        state.flying -= 1
+        for entry in reversed(entries):
+            if (entry.link, lane) in self._streams and self._current(entry, lane):
+                state.queue.appendleft(entry)
+            else:
+                self.depth -= len(entry.batch.payload)
+        if state.queue:
+            self._waiting.setdefault(lane)
+
+    def _current(self, entry: Entry, lane: Lane) -> bool:
+        return self._streams[entry.link, lane][0] == entry.batch.header.stream
+
+    def answered(self, node: str, number: int, stored: list[Stored]) -> list[Reply]:
+        """The node has stored a task. An answer to a task that it no longer has (it was lost) says nothing."""
+        state = self._nodes.get(node)
+        task = state.tasks.pop(number, None) if state is not None else None
+        if state is None or task is None:
+            return []
+        state.bytes -= task.bytes
+        self.depth -= task.bytes
+        by_lane = {each.lane: each for each in stored}
+        replies: dict[int, list[Stored]] = {}
+        for batch, entries in zip(task.batches, task.entries):
+            lane = batch.header.lane
+            self._lanes[lane].flying -= 1
+            each = by_lane.get(lane)
+            if each is None:
+                raise WireError(f"{node} answered task {number} without a word about lane {lane}")
+            link = entries[0].link
+            if self._streams.get((link, lane), ("", 0))[0] == each.stream:
+                replies.setdefault(link, []).append(each)
+            if not self._lanes[lane].queue and not self._lanes[lane].flying:
+                self._lanes[lane].node = None
+        return [Reply(link, each) for link, each in replies.items()]
+
+    # --- what is to be sent ---
+
+    def next(self) -> Iterator[Task]:
+        """The tasks that can leave now. Each is under way as soon as it is given out."""
+        progress = True
+        while progress:
+            progress = False
+            for node, state in self._nodes.items():
+                if len(state.tasks) < state.places and (state.bytes < state.window or not state.tasks):
+                    task = self._task(node, state)
+                    if task is not None:
+                        progress = True
+                        yield task
+
+    def _task(self, name: str, node: _Node) -> Task | None:
+        batches: list[Batch] = []
+        origins: list[list[Entry]] = []
+        size = 0
+        for lane in list(self._waiting):
+            if self._place(lane) != name:
+                continue
+            entries = self._take(lane, self._batch_bytes - size)
+            batches.append(join([entry.batch for entry in entries]))
+            origins.append(entries)
+            size += len(batches[-1].payload)
+            if size >= self._batch_bytes or len(batches) >= MOST_LANES:
+                break
+        if not batches:
+            return None
+        self._number += 1
+        task = Task(self._number, name, batches, origins, size)
+        node.tasks[task.number] = task
+        node.bytes += size
+        return task
+
+    def _place(self, lane: Lane) -> str | None:
+        """The lane's node; it changes only when nothing of the lane is under way."""
+        state = self._lanes[lane]
+        if state.flying and state.node in self._nodes:
+            wanted = owner(str(lane), {name: node.weight for name, node in self._nodes.items()})
+            return state.node if wanted == state.node else None
+        state.node = owner(str(lane), {name: node.weight for name, node in self._nodes.items()})
+        return state.node
+
+    def _take(self, lane: Lane, room: int) -> list[Entry]:
+        """The head of the lane's queue and what may be joined to it."""
+        state = self._lanes[lane]
+        del self._waiting[lane]
+        entries = [state.queue.popleft()]
+        room -= len(entries[0].batch.payload)
+        while state.queue and follows(entries[-1], state.queue[0]) and len(state.queue[0].batch.payload) <= room:
+            room -= len(state.queue[0].batch.payload)
+            entries.append(state.queue.popleft())
+        state.flying += 1
+        if state.queue:
+            self._waiting[lane] = None  # behind the other lanes
+        return entries
+
+    # --- for people ---
+
+    def lanes(self) -> dict[str, str]:
+        """Lanes with something in hand, and the node of each."""
+        return {str(lane): state.node or "" for lane, state in self._lanes.items() if state.queue or state.flying}
+
+    def nodes(self) -> dict[str, dict[str, int]]:
+        return {name: {"tasks": len(node.tasks), "bytes": node.bytes} for name, node in self._nodes.items()}
+
+
+def follows(entry: Entry, other: Entry) -> bool:
+    """Whether the second is the very next batch of the same stream, so that the two can be joined."""
+    one, two = entry.batch.header, other.batch.header
+    return (entry.link == other.link and one.stream == two.stream and one.seq + 1 == two.seq
+            and one.encoding == two.encoding and one.last < two.first)
+
+
+def join(batches: list[Batch]) -> Batch:
+    """One batch of consecutive ones; encodings are closed under concatenation."""
+    if len(batches) == 1:
+        return batches[0]
+    head, tail = batches[0].header, batches[-1].header
+    payload = b"".join(batch.payload for batch in batches)
+    header: Header = msgspec.structs.replace(
+        head, seq=tail.seq, last=tail.last, count=sum(batch.header.count for batch in batches), size=len(payload),
+        watermark=tail.watermark)
+    return Batch(header, payload)

@@ -1,0 +1,57 @@
+"""Every error that drtc raises on purpose: one sentence that says what, where, and what to do."""
+from __future__ import annotations
+
+
+class DrtcError(Exception):
+    """The root. Its text is one sentence for a person; ``exit_code`` is what the command line ends with."""
+
+    exit_code = 1
+    retryable = False
+
+
+class ConfigError(DrtcError):
+    """A mistake in the INI file, the environment or ``--set``."""
+
+    exit_code = 2
+
+
+class JobError(DrtcError):
+    """A mistake in the user's Job: what it defines, declares or yields."""
+
+    exit_code = 3
+
+
+class SourceError(DrtcError):
+    """A source that cannot be read, or whose content contradicts what was committed."""
+
+    exit_code = 4
+
+
+class SourceUnavailable(SourceError):
+    """A source that does not answer now and may later."""
+
+    retryable = True
+
+
+class StoreError(DrtcError):
+    """A store that refuses what is asked of it: no permission, a wrong schema, a record too large."""
+
+    exit_code = 5
+
+
+class StoreUnavailable(StoreError):
+    """A store that does not answer now, or is full now, and may not be later. The outcome of a save is unknown."""
+
+    retryable = True
+
+
+class WireError(DrtcError):
+    """A peer that broke the protocol, or is not who it should be. The connection is closed."""
+
+    exit_code = 6
+
+
+class ClusterError(DrtcError):
+    """Membership: an address in use, a name taken twice, no members."""
+
+    exit_code = 7

@@ -1,0 +1,164 @@
+"""Records and states for a person's eye: plain texts for cells, and tables that fit where they are shown."""
+from __future__ import annotations
+
+import math
+import sys
+from datetime import datetime, timedelta
+from typing import IO, TYPE_CHECKING, Any, Mapping, Sequence
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+NUMBERS = ("integer", "real")
+_EPOCH = datetime(1970, 1, 1)
+_DAY = 86400.0
+_NOTHING = "–"
+_NAME_WIDTH, _TEXT_WIDTH = 44, 16  # a longer name is folded; a text column is never narrower
+_UNBOUNDED = 10_000
+
+
+def show_cell(value: Any) -> str:
+    """A value in few characters: 1,234 · 12.35 · "a, b" · "p50 3, p99 158"."""
+    if value is None:
+        return _NOTHING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return _show_float(value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {show_cell(part)}" for key, part in value.items()) or _NOTHING
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_show_item(part) for part in value) or _NOTHING
+    if isinstance(value, (bytes, bytearray)):
+        return show_bytes(bytes(value))
+    return str(value)
+
+
+def show_bytes(raw: bytes, most: int = 60) -> str:
+    """Text where it is text, else as Python writes it; cut with an ellipsis."""
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        text = repr(raw)[2:-1]
+    text = text if text.isprintable() else repr(text)[1:-1]
+    return text if len(text) <= most else text[:most - 1] + "…"
+
+
+def show_instant(seconds: float) -> str:
+    """UTC: a date at midnight, else date and time."""
+    return _show_moment(seconds).removesuffix(" 00:00:00")
+
+
+def show_window(start: float, end: float | None) -> str:
+    """``2013-07-04`` for a whole UTC day, ``2013-07-04 12:00:10 – 12:00:20`` otherwise; the end is not within."""
+    if end is None or (start % _DAY == 0 and end - start == _DAY):
+        return show_instant(start)
+    if start % _DAY == 0 and end % _DAY == 0:
+        return f"{show_instant(start)} – {show_instant(end)}"
+    first, last = _show_moment(start), _show_moment(end)
+    return f"{first} – {last[11:] if last[:10] == first[:10] and len(last) > 18 else last}"
+
+
+def console(stream: IO[str] | None = None) -> Console:
+    """On a terminal as wide as that; elsewhere as wide as the content, so that nothing is folded."""
+    from rich.console import Console
+
+    stream = stream or sys.stdout
+    width = None if stream.isatty() else _UNBOUNDED
+    return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
+
+
+def print_table(heads: Sequence[str], kinds: Sequence[str], rows: Sequence[Sequence[str]],
+                stream: IO[str] | None = None) -> None:
+    """A table; where its columns do not fit side by side, a block for each row."""
+    from rich.measure import Measurement
+
+    target = console(stream)
+    table = _table(heads, kinds, rows)
+    least = Measurement.get(target, target.options.update_width(_UNBOUNDED), table).minimum
+    if least > target.width and len(heads) > 1:
+        _print_blocks(target, heads, rows)
+    else:
+        target.print(table)
+
+
+def print_tree(tree: Mapping[str, Any], stream: IO[str] | None = None) -> None:
+    """Nested mappings as indented lines, lists of mappings as tables."""
+    _print_level(console(stream), tree, "")
+
+
+def _print_level(target: Console, tree: Mapping[str, Any], indent: str) -> None:
+    width = max((len(key) for key in tree), default=0)
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            target.print(f"{indent}{key}")
+            _print_level(target, value, indent + "  ")
+        elif isinstance(value, (list, tuple)) and value and all(isinstance(each, Mapping) for each in value):
+            heads = list(dict.fromkeys(head for each in value for head in each))
+            kinds = ["real" if all(_is_number(each.get(head)) for each in value) else "text" for head in heads]
+            target.print(f"{indent}{key}")
+            print_table(heads, kinds, [[show_cell(each.get(head)) for head in heads] for each in value], target.file)
+        else:
+            target.print(f"{indent}{key:<{width}}  {show_cell(value)}")
+
+
+def _table(heads: Sequence[str], kinds: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
+    for index, (head, kind) in enumerate(zip(heads, kinds)):
+        longest = max((len(row[index]) for row in rows), default=0)
+        whole = kind in NUMBERS or (kind == "name" and longest <= _NAME_WIDTH)
+        table.add_column(Text(head.replace("_", " ")), justify="right" if kind in NUMBERS else "left",
+                         overflow="fold", no_wrap=whole, min_width=longest if whole else min(longest, _TEXT_WIDTH))
+    for row in rows:
+        table.add_row(*(Text(cell, "dim" if cell == _NOTHING else "") for cell in row))
+    return table
+
+
+def _print_blocks(target: Console, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    for number, row in enumerate(rows):
+        if number:
+            target.print()
+        block = Table.grid(padding=(0, 2))
+        block.add_column(style="bold", no_wrap=True)
+        block.add_column(overflow="fold")
+        for head, cell in zip(heads, row):
+            block.add_row(head, Text(cell))
+        target.print(block)
+
+
+def _show_moment(seconds: float) -> str:
+    try:
+        moment = _EPOCH + timedelta(seconds=seconds)
+    except OverflowError:
+        return f"{seconds:g}"
+    return moment.isoformat(" ", "seconds" if seconds % 1 == 0 else "milliseconds")
+
+
+def _show_float(value: float) -> str:
+    if not math.isfinite(value):
+        return str(value)
+    if value == 0 or abs(value) >= 1000:
+        return f"{value:,.0f}" if value % 1 == 0 or abs(value) >= 1e6 else f"{value:,.1f}"
+    if abs(value) >= 1:
+        return f"{value:.2f}".rstrip("0").rstrip(".")
+    return f"{value:.3g}"
+
+
+def _show_item(part: Any) -> str:
+    if isinstance(part, (list, tuple)) and len(part) == 2:  # an item and its count
+        return f"{show_cell(part[0])} {show_cell(part[1])}"
+    return show_cell(part)
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or isinstance(value, (int, float)) and not isinstance(value, bool)

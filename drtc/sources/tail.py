@@ -1,0 +1,112 @@
+"""One content of a file that is being read: where reading stands, and what must be remembered to stand there again."""
+from __future__ import annotations
+
+from collections import deque
+
+from ..batch import Chunk
+from ..stores.offsets import Entry
+from .base import Position
+from .content import HEAD_BYTES, TAIL_BYTES, Content, Mark, mark, open_content
+from .cutting import Limits, cut, starts_line
+from .rotation import Card
+
+
+class Tail:
+    """Reads from ``content`` while that is open; who owns the tail opens and closes it."""
+
+    def __init__(self, name: str, card: Card, entry: Entry) -> None:
+        self.name = name
+        self.card = card
+        self.committed = entry.offset
+        self.note = entry.note
+        self.position = entry.offset  # the next byte to hand out
+        self.reached = entry.offset  # the greatest position so far
+        self.content: Content | None = None
+        self.assigned = False
+        self.paused = False
+        self.rotated = False  # its file is not at ``card.home`` any more
+        self.quiet_since = 0.0  # since when nothing was added to it, or its file is lost
+        self._in_line: bool | None = None  # None: not known
+        self._looked = -1  # size at which there was no whole line
+        self._ends: deque[tuple[int, Mark]] = deque()  # of chunks handed out and not committed
+
+    def open(self, path: str) -> None:
+        """Takes the file as the content; raises OSError."""
+        self.close()
+        self.content = open_content(path)
+        self._in_line, self._looked = None, -1
+
+    def close(self) -> None:
+        if self.content is not None:
+            self.content.close()
+            self.content = None
+
+    def seek(self, offset: int) -> None:
+        self.position = offset
+        self._in_line, self._looked = None, -1
+
+    @property
+    def position_now(self) -> Position:
+        return Position(self.committed, self.note)
+
+    @property
+    def unread(self) -> bool:
+        """Whether there may be more to read now."""
+        if self.content is None:
+            return False
+        size = self.content.size()
+        return size is None or size > self.position
+
+    def next(self, limits: Limits, final: bool) -> Chunk | None:
+        """The next chunk, None if there is none now; raises OSError."""
+        content = self.content
+        if content is None:
+            return None
+        size = content.size()
+        if not final and size in (self.position, self._looked):
+            return None
+        if self._in_line is None:
+            self._in_line = not starts_line(content, self.position)
+        piece = cut(content, self.position, self._in_line, final, limits)
+        if piece is None:
+            self._looked = -1 if size is None else size
+            return None
+        chunk = Chunk(self.name, self.position, piece.end - 1, piece.count, "lines", piece.payload)
+        start = max(0, piece.end - min(TAIL_BYTES, len(piece.payload)))
+        self._ends.append((piece.end, mark(start, content.read(start, piece.end - start))))
+        self.position = piece.end
+        self.reached = max(self.reached, piece.end)
+        self._in_line = not piece.whole
+        return chunk
+
+    def still_there(self) -> bool:
+        """Whether the file still has the content that was read: it was not truncated, nor written anew."""
+        content = self.content
+        if content is None:
+            return False
+        size = content.size()
+        return (size is None or size >= self.position) and content.holds(self.card.marks[:1])
+
+    def longer_head(self) -> Mark | None:
+        """The mark of the beginning if it should be remembered anew, since the file has grown."""
+        known = self.card.marks[0].size
+        if known >= HEAD_BYTES or self.content is None:
+            return None
+        head = self.content.head()
+        return head if head.size >= min(HEAD_BYTES, max(1, 2 * known)) else None
+
+    def entry(self, offset: int, note: str) -> Entry:
+        """What to commit, so that everything below ``offset`` is known to be stored."""
+        tail = None
+        for end, found in self._ends:
+            if end > offset:
+                break
+            tail = found
+        card = self.card if tail is None else self.card._replace(marks=(self.card.marks[0], tail))
+        return Entry(offset, note, card.plain())
+
+    def has_committed(self, entry: Entry, card: Card) -> None:
+        """The entry is durable."""
+        self.committed, self.note, self.card = entry.offset, entry.note, card
+        while self._ends and self._ends[0][0] <= entry.offset:
+            self._ends.popleft()

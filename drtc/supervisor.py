@@ -1,0 +1,170 @@
+"""``drtc run``: one process for each role on this machine, watched, and started again when one dies."""
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from .errors import DrtcError
+from .observe.banner import banner
+from .observe.logs import Log
+from .observe.progress import Progress, summary
+from .observe.status import Watch, summarize
+from .role import DRAIN_SECONDS
+
+if TYPE_CHECKING:
+    from .config import Config
+
+ROLES = ("coordinator", "compute", "collector")  # in the order of their start; they stop in the opposite order
+LOOK_SECONDS = 0.25
+QUICK_DEATH = 5.0  # seconds: who dies sooner after its start waits longer before the next
+GIVE_UP = 5  # quick deaths in a row
+
+
+class _Child:
+    def __init__(self, role: str) -> None:
+        self.role = role
+        self.process: asyncio.subprocess.Process | None = None
+        self.quick_deaths = 0
+
+
+class Supervisor:
+    """Runs the three roles. A role that ends with an error of the user's ends the run with the same exit code."""
+
+    def __init__(self, config: Config, until_end: bool) -> None:
+        self._config = config
+        self._until_end = until_end
+        self._log = Log("run")
+        self._children = [_Child(role) for role in ROLES]
+        self._stopping = asyncio.Event()
+        self._signals = 0
+        self._code = 0
+
+    async def run(self) -> int:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._signalled)
+        watches = [asyncio.create_task(self._keep(child)) for child in self._children]
+        show = asyncio.create_task(self._show())
+        await self._stopping.wait()
+        await self._stop(self._children[-1])
+        show.cancel()
+        await asyncio.gather(show, return_exceptions=True)
+        await self._sum_up()
+        for child in reversed(self._children):
+            await self._stop(child)
+        for watch in watches:
+            watch.cancel()
+        return self._code
+
+    async def _sum_up(self) -> None:
+        """The last line, from the collector's last word."""
+        if self._code:
+            return
+        try:
+            status = await Watch(self._config).ask()
+        except (DrtcError, OSError, asyncio.TimeoutError):
+            return  # no coordinator was left to ask: its own log says why
+        for report in status["departed"]:
+            took = report["stopped"] - report["started"]
+            print(f"drtc: {summary(report['events'], took, report['dead'])}", file=sys.stderr)
+
+    def _signalled(self) -> None:
+        self._signals += 1
+        if self._signals > 1:
+            for child in self._children:
+                if child.process is not None and child.process.returncode is None:
+                    child.process.kill()
+            os._exit(130)
+        self._log.info("draining")
+        self._stopping.set()
+
+    async def _keep(self, child: _Child) -> None:
+        """Starts a role, and starts it again when it was killed."""
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            arguments = [child.role, *self._config.arguments, "--name", f"{child.role}-1"]
+            if child.role == "collector" and self._until_end:
+                arguments.append("--until-end")
+            environ = {**os.environ, "DRTC_SUPERVISED": "1"}
+            child.process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "drtc", *arguments, env=environ, start_new_session=True)
+            code = await child.process.wait()
+            if self._stopping.is_set():
+                return
+            if code == 0:
+                self._stopping.set()  # a bounded collector has reached its end, or somebody asked a role to stop
+                return
+            if 0 < code < 128 and code != 1:  # it has said why
+                self._code = code
+                self._stopping.set()
+                return
+            self._log.warning("role died", role=child.role, code=code)
+            child.quick_deaths = child.quick_deaths + 1 if time.monotonic() - began < QUICK_DEATH else 0
+            if child.quick_deaths >= GIVE_UP:
+                self._log.error("role keeps dying", role=child.role)
+                self._code = 1
+                self._stopping.set()
+                return
+            await asyncio.sleep(0.2 * child.quick_deaths)
+
+    async def _stop(self, child: _Child) -> None:
+        process = child.process
+        if process is None or process.returncode is not None:
+            return
+        process.send_signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(process.wait(), DRAIN_SECONDS + 5)
+        except asyncio.TimeoutError:
+            process.kill()
+            await process.wait()
+
+    async def _show(self) -> None:
+        """Keeps the progress line going."""
+        watch = Watch(self._config)
+        rate = Rate()
+        with Progress(self._config.view) as progress:
+            while True:
+                await asyncio.sleep(LOOK_SECONDS)
+                try:
+                    status = await watch.ask()
+                except (DrtcError, OSError, asyncio.TimeoutError):
+                    continue  # not up yet, or on its way down: the next look tells
+                snapshot = summarize(status)
+                progress.update(replace(snapshot, events_per_second=rate.of(snapshot.events, time.monotonic())))
+
+
+class Rate:
+    """Events per second over the last few looks."""
+
+    def __init__(self, seconds: float = 3.0) -> None:
+        self._seconds = seconds
+        self._seen: list[tuple[float, int]] = []
+
+    def of(self, events: int, now: float) -> float:
+        if self._seen and events < self._seen[-1][1]:
+            self._seen.clear()  # the collector was started again
+        self._seen.append((now, events))
+        while now - self._seen[0][0] > self._seconds and len(self._seen) > 2:
+            del self._seen[0]
+        then, before = self._seen[0]
+        span = now - then
+        return (events - before) / span if span > 0 else 0.0
+
+
+def run(config: Config, until_end: bool) -> int:
+    """``drtc run``.
+
+    Raises:
+        JobError: the Job is wrong; said once, before anything is started.
+    """
+    from .job import describe, load_job
+
+    describe(load_job(config.job.class_, config.base))
+    print(banner(config, "run"), file=sys.stderr)
+    return asyncio.run(Supervisor(config, until_end).run())
+

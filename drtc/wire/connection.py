@@ -1,0 +1,146 @@
+"""One end of a connection: frames in, frames out, on asyncio. Nothing is decided here."""
+from __future__ import annotations
+
+import asyncio
+from typing import Callable, Sequence
+
+from ..batch import Payload
+from ..errors import WireError
+from .frames import HEAD, encode, parse_head, parse_header
+from .messages import Message
+
+SCRATCH = 1 << 16  # bytes read at a time while a frame's size is not known
+
+
+class Connection(asyncio.BufferedProtocol):
+    """Calls ``on_frame(connection, message, payload)`` for each frame in order and ``on_close(connection, why)`` once.
+
+    A large payload is received straight into its own buffer, which is then the receiver's to keep.
+    ``on_frame`` may raise WireError: the connection is closed with that reason.
+    """
+
+    def __init__(self, on_frame: Callable[[Connection, Message, Payload], None],
+                 on_close: Callable[[Connection, str], None], max_payload: int,
+                 on_open: Callable[[Connection], None] | None = None) -> None:
+        self.max_payload = max_payload
+        self.on_frame = on_frame
+        self.on_close = on_close
+        self.on_open = on_open
+        self.peer = "?"
+        self.heard = 0.0  # loop time of the last byte
+        self._transport: asyncio.Transport | None = None
+        self._scratch = bytearray(SCRATCH)
+        self._view = memoryview(self._scratch)
+        self._have = 0  # bytes in the scratch
+        self._body: bytearray | None = None
+        self._filled = 0
+        self._message: Message | None = None
+        self._why = ""
+
+    # --- asyncio's side ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]
+        peer = transport.get_extra_info("peername")
+        self.peer = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "pipe"
+        self.heard = asyncio.get_running_loop().time()
+        if self.on_open is not None:
+            self.on_open(self)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        if self._body is not None:
+            return memoryview(self._body)[self._filled:]
+        return self._view[self._have:]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.heard = asyncio.get_running_loop().time()
+        try:
+            if self._body is not None:
+                self._filled += nbytes
+                if self._filled == len(self._body):
+                    self._deliver()
+                return
+            self._have += nbytes
+            self._parse()
+        except WireError as error:
+            self.close(str(error))
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self.on_close(self, self._why or (str(exc) if exc else "the peer closed the connection"))
+
+    def _parse(self) -> None:
+        """Takes frames out of the scratch until it holds no whole one."""
+        at = 0
+        while self._have - at >= HEAD.size and not self.closed:
+            kind, header_size, size = parse_head(self._view[at:at + HEAD.size], self.max_payload)
+            start = at + HEAD.size
+            if start + header_size > self._have:
+                if HEAD.size + header_size > len(self._scratch):
+                    self._grow(HEAD.size + header_size)
+                break
+            self._message = parse_header(kind, self._view[start:start + header_size])
+            start += header_size
+            there = min(size, self._have - start)
+            self._body = bytearray(size)
+            self._body[:there] = self._view[start:start + there]
+            self._filled = there
+            at = start + there
+            if there < size:
+                break
+            self._deliver()
+        rest = self._have - at
+        if at:
+            self._scratch[:rest] = self._scratch[at:self._have]
+            self._have = rest
+
+    def _grow(self, size: int) -> None:
+        grown = bytearray(size)
+        grown[:self._have] = self._view[:self._have]
+        self._scratch, self._view = grown, memoryview(grown)
+
+    def _deliver(self) -> None:
+        message, body = self._message, self._body
+        self._message = self._body = None
+        assert message is not None and body is not None
+        self.on_frame(self, message, body)
+
+    # --- our side ---
+
+    @property
+    def closed(self) -> bool:
+        return self._transport is None or self._transport.is_closing()
+
+    def send(self, message: Message, payloads: Sequence[Payload] = ()) -> None:
+        """Queues a frame. On a closed connection it is dropped: ``on_close`` is or was called, and that is what
+        the sender acts on."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        head = encode(message, payloads)
+        if sum(map(len, payloads)) <= SCRATCH:
+            transport.write(b"".join([head, *payloads]))
+        else:
+            transport.write(head)
+            for payload in payloads:
+                transport.write(payload)
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that the kernel has not taken yet."""
+        return self._transport.get_write_buffer_size() if self._transport is not None else 0
+
+    def close(self, why: str) -> None:
+        """Closes after what was queued has been sent."""
+        self._why = self._why or why
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self, why: str) -> None:
+        """Closes at once."""
+        self._why = self._why or why
+        if self._transport is not None:
+            self._transport.abort()

@@ -1,0 +1,83 @@
+"""Frames: a fixed head, a msgpack header, then the payload untouched.
+
+The head is 16 bytes, big-endian: ``drtc``, protocol version, kind, two zero bytes, length of the header, length of the
+payload. Limits are checked before a body is read; nothing here does I/O.
+"""
+from __future__ import annotations
+
+import struct
+from typing import Any, Sequence
+
+import msgspec
+
+from ..batch import Payload
+from ..errors import WireError
+from .messages import KINDS, Message
+
+MAGIC = b"drtc"
+VERSION = 1
+HEAD = struct.Struct(">4sBBHII")
+MAX_HEADER = 4 << 20  # bytes
+
+_CODES = {kind: code for code, kind in KINDS.items()}
+_DECODERS: dict[int, msgspec.msgpack.Decoder[Any]] = {
+    code: msgspec.msgpack.Decoder(kind) for code, kind in KINDS.items()
+}
+_ENCODER = msgspec.msgpack.Encoder()
+
+
+def encode(message: Message, payloads: Sequence[Payload] = ()) -> bytes:
+    """Head and header of a frame; the payloads are to be sent right behind it."""
+    header = _ENCODER.encode(message)
+    return HEAD.pack(MAGIC, VERSION, _CODES[type(message)], 0, len(header), sum(map(len, payloads))) + header
+
+
+def parse_head(head: Payload, max_payload: int) -> tuple[int, int, int]:
+    """Kind, header length and payload length.
+
+    Raises:
+        WireError: not a drtc frame, another version, or past the limits.
+    """
+    magic, version, kind, _, header, payload = HEAD.unpack_from(head)
+    if magic != MAGIC:
+        raise WireError("what arrived is not a drtc frame: something else speaks on this port")
+    if version != VERSION:
+        raise WireError(f"the peer speaks version {version} of the protocol, this drtc version {VERSION}: "
+                        "run the same drtc everywhere")
+    if kind not in KINDS:
+        raise WireError(f"a frame of the unknown kind {kind} arrived")
+    if header > MAX_HEADER or payload > max_payload:
+        raise WireError(f"a frame of {header + payload} bytes arrived, more than [cluster] max_frame_bytes allows")
+    return kind, header, payload
+
+
+def parse_header(kind: int, header: Payload) -> Message:
+    """The message of a frame.
+
+    Raises:
+        WireError: it is not what its kind says.
+    """
+    try:
+        message: Message = _DECODERS[kind].decode(header)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise WireError(f"a {KINDS[kind].__name__} frame is malformed: {error}") from error
+    return message
+
+
+def cut(payload: Payload, sizes: Sequence[int]) -> list[memoryview]:
+    """Parts of a payload, of these sizes, without copying.
+
+    Raises:
+        WireError: the sizes do not add up to the payload.
+    """
+    view = memoryview(payload)
+    parts = []
+    at = 0
+    for size in sizes:
+        if size < 0:
+            raise WireError("a frame names a negative size")
+        parts.append(view[at:at + size])
+        at += size
+    if at != len(view):
+        raise WireError(f"a frame's parts add up to {at} bytes, its payload has {len(view)}")
+    return parts

@@ -1,0 +1,9 @@
+"""Real servers that the tests start for themselves: ``python -m tests.services install`` puts them in the cache."""
+from __future__ import annotations
+
+from .base import Absent, Broken, Service
+from .kafka import Kafka
+
+SERVICES: dict[str, type[Service]] = {service.name: service for service in (Kafka,)}
+
+__all__ = ["SERVICES", "Absent", "Broken", "Kafka", "Service"]

@@ -1,0 +1,97 @@
+"""What a person reads: cells, windows, tables that fit."""
+from __future__ import annotations
+
+import io
+import re
+from typing import Any
+
+import pytest
+
+from drtc.observe.tables import print_table, print_tree, show_bytes, show_cell, show_window
+
+DAY = 1372896000.0  # 2013-07-04
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+    def lines(self) -> list[str]:
+        """What is seen: no styles."""
+        return re.sub(r"\x1b\[[0-9;]*m", "", self.getvalue()).splitlines()
+
+
+@pytest.mark.parametrize("value, text", [
+    (None, "–"), (0, "0"), (1234567, "1,234,567"), (-5, "-5"), (True, "yes"), ("UA", "UA"), ("", ""),
+    (12.3456, "12.35"), (7.0, "7"), (0.0, "0"), (0.000123456, "0.000123"), (1234.56, "1,234.6"), (2e6, "2,000,000"),
+    (float("nan"), "nan"), (float("-inf"), "-inf"), (-0.5, "-0.5"),
+    ({"p50": 3.0, "p99": 158.25}, "p50 3, p99 158.25"), ([["ORD", 1200], ["LAX", 9]], "ORD 1,200, LAX 9"),
+    (["a", "b"], "a, b"), ([], "–"), ({}, "–"), (b"raw\xff", "raw\\xff"), ([1, 2, 3], "1, 2, 3"),
+])
+def test_a_cell_is_short_and_exact_enough(value: Any, text: str) -> None:
+    assert show_cell(value) == text
+
+
+def test_raw_bytes_stay_on_one_line() -> None:
+    assert show_bytes(b"a\nb\x1b[31m") == "a\\nb\\x1b[31m"
+    assert show_bytes(b"x" * 100) == "x" * 59 + "…"
+
+
+@pytest.mark.parametrize("start, end, text", [
+    (DAY, DAY + 86400, "2013-07-04"), (DAY, DAY + 7 * 86400, "2013-07-04 – 2013-07-11"),
+    (DAY + 10, DAY + 20, "2013-07-04 00:00:10 – 00:00:20"),
+    (DAY - 10, DAY, "2013-07-03 23:59:50 – 2013-07-04 00:00:00"),
+    (DAY + 0.5, DAY + 1.25, "2013-07-04 00:00:00.500 – 00:00:01.250"), (-86400.0, 0.0, "1969-12-31"),
+    (DAY, DAY + 3600, "2013-07-04 00:00:00 – 01:00:00"), (1e15, 1e15 + 1, "1e+15 – 1e+15"), (DAY, None, "2013-07-04"),
+])
+def test_a_window_reads_as_dates_and_times_of_utc(start: float, end: float | None, text: str) -> None:
+    assert show_window(start, end) == text
+
+
+def test_elsewhere_than_on_a_terminal_a_row_is_a_line() -> None:
+    stream = io.StringIO()
+    print_table(["key", "top_destinations", "flights"], ["name", "json", "integer"],
+                [["UA", "ORD 1, " * 40, "1,234"], ["AA", "LAX 5", "7"]], stream)
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 4
+    assert lines[0].split() == ["key", "top", "destinations", "flights"]
+    assert lines[2].endswith("1,234") and lines[3].endswith("    7")
+
+
+def test_a_narrow_terminal_folds_long_texts_and_keeps_numbers_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("TERM", "xterm")
+    stream = Terminal()
+    print_table(["key", "items", "n"], ["name", "json", "integer"], [["UA", "ORD 12, " * 20, "1,234,567"]], stream)
+    lines = stream.lines()
+    assert max(map(len, lines)) <= 40
+    assert "1,234,567" in stream.getvalue()
+    assert stream.getvalue().count("ORD") == 20
+
+
+def test_a_table_that_cannot_fit_becomes_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("TERM", "xterm")
+    stream = Terminal()
+    heads = [f"field_{number}" for number in range(9)]
+    print_table(heads, ["integer"] * 9, [["1,000,000"] * 9] * 2, stream)
+    lines = stream.lines()
+    assert len(lines) == 2 * 9 + 1
+    assert lines[0].split() == ["field_0", "1,000,000"]
+
+
+def test_what_stands_in_a_cell_is_never_taken_for_markup() -> None:
+    stream = io.StringIO()
+    print_table(["key"], ["name"], [["[red]x[/] :smile:"]], stream)
+    print_tree({"a": "[bold]b[/]"}, stream)
+    assert "[red]x[/] :smile:" in stream.getvalue()
+    assert "[bold]b[/]" in stream.getvalue()
+
+
+def test_a_tree_is_indented_and_its_lists_are_tables() -> None:
+    stream = io.StringIO()
+    nodes = [{"name": "n1", "lanes": 3}, {"name": "n2", "oldest": 0.25}]
+    print_tree({"job": "x", "store": {"health": "well", "rows": 1234}, "nodes": nodes}, stream)
+    text = stream.getvalue()
+    assert "store\n  health  well\n  rows    1,234\n" in text
+    assert [line.split() for line in text.splitlines()[-2:]] == [["n1", "3", "–"], ["n2", "–", "0.25"]]
