@@ -43,7 +43,8 @@ class Csv(Codec):
         except UnicodeDecodeError as error:
             raise ValueError(f"not UTF-8: {error.reason} at byte {error.start}") from error
         if len(row) != len(self._columns):
-            raise ValueError(f"{len(row)} columns where {len(self._columns)} are expected ({_listed(self._columns)})")
+            raise ValueError(f"{len(row)} column{'s' if len(row) > 1 else ''} where {len(self._columns)} are expected "
+                             f"({_listed(self._columns)})")
         picked = self._nulled(self._picked([row]))[0]
         try:
             fields = msgspec.convert(picked, self._types, strict=False)

@@ -99,7 +99,8 @@ def _unpack(payload: Payload, first: int, last: int, messages: Messages, keys: O
     while start < size:
         if size - start < _HEAD_BYTES:
             _close(messages.damaged, data, damage, first, last, last + 1)
-            damage = (start, size, first, f"{size - start} bytes are too few for a record batch")
+            base = int.from_bytes(data[start:start + 8], "big", signed=True) if size - start >= 8 else first
+            damage = (start, size, base, f"{size - start} bytes are too few for a record batch")
             break
         base, length, _, version, crc, attributes, delta, _, _, _, _, _, count = _HEAD.unpack_from(data, start)
         _close(messages.damaged, data, damage, first, last, base)
@@ -130,9 +131,9 @@ def _close(damaged: list[Damage], data: bytes, damage: Optional[tuple[int, int, 
     start, end, base, reason = damage
     lowest = base if first <= base <= last else first
     highest = following - 1 if following <= last else last
-    if following <= base:  # one of the two offsets is garbage: rather too wide than lost
+    if following <= base <= last:  # one of the two offsets is garbage: rather too wide than lost
         highest = last
-    if lowest <= highest:
+    if lowest <= highest and base <= last:
         damaged.append(Damage(lowest, highest, data[start:end], reason))
 
 

@@ -1,4 +1,4 @@
-"""Cuts a text file into chunks of whole lines. What a piece of a file becomes depends on its bytes and its place only."""
+"""Cuts a text file into chunks of whole lines. What becomes of a line depends on its bytes and its place only."""
 from __future__ import annotations
 
 from typing import NamedTuple
@@ -21,7 +21,7 @@ class Cut(NamedTuple):
 
     payload: bytes
     end: int  # the position after it
-    count: int
+    lines: int
     whole: bool  # it ends with a line's end
 
 

@@ -1,7 +1,7 @@
 """Which content is in which file, after files were rotated, copied, truncated or compressed. Decides; touches no file.
 
-A content keeps its name, whatever happens to its file. It is known again by device and inode, or by its path, and always
-by its marks (checksums of stretches that were read), because inodes and paths are used again for other contents.
+A content keeps its name, whatever happens to its file. It is known again by device and inode, or by its path, and
+always by its marks (checksums of stretches that were read): inodes and paths are used again for other contents.
 """
 from __future__ import annotations
 
@@ -46,8 +46,10 @@ def recognize(cards: Mapping[str, Card], seen: Iterable[Seen]) -> dict[str, Seen
     """
     found: dict[str, Seen] = {}
     free = list(seen)
+    best_known = sorted(cards, key=lambda name: -sum(mark.size for mark in cards[name].marks))
     for fits in (_same_file, _same_path, _derived):
-        for name, known in cards.items():
+        for name in best_known:
+            known = cards[name]
             if name not in found:
                 file = next((file for file in free if fits(known, file) and file.holds(known.marks)), None)
                 if file is not None:
@@ -89,4 +91,6 @@ def _same_path(known: Card, file: Seen) -> bool:
 
 def _derived(known: Card, file: Seen) -> bool:
     """Only contents with something to know them by: an empty one is in every file."""
+    if known.finished and file.path.endswith(".gz"):
+        return False  # nothing is left to read of it, and looking would mean decompressing
     return file.path != known.home and file.path.startswith(known.home) and any(mark.size for mark in known.marks)

@@ -5,18 +5,21 @@ from collections import deque
 
 from ..batch import Chunk
 from ..stores.offsets import Entry
-from .base import Position
-from .content import HEAD_BYTES, TAIL_BYTES, Content, Mark, mark, open_content
+from .content import HEAD_BYTES, TAIL_BYTES, Content, Gzip, Mark, Plain, mark, open_content
 from .cutting import Limits, cut, starts_line
-from .rotation import Card
+from .rotation import Card, card
+
+
+class Lost(Exception):
+    """The file does not hold the content any more: it was truncated, or written anew."""
 
 
 class Tail:
     """Reads from ``content`` while that is open; who owns the tail opens and closes it."""
 
-    def __init__(self, name: str, card: Card, entry: Entry) -> None:
+    def __init__(self, name: str, entry: Entry) -> None:
         self.name = name
-        self.card = card
+        self.card: Card = card(entry.detail)
         self.committed = entry.offset
         self.note = entry.note
         self.position = entry.offset  # the next byte to hand out
@@ -46,23 +49,26 @@ class Tail:
         self._in_line, self._looked = None, -1
 
     @property
-    def position_now(self) -> Position:
-        return Position(self.committed, self.note)
+    def compressed(self) -> bool:
+        return isinstance(self.content, Gzip)
 
     @property
     def unread(self) -> bool:
-        """Whether there may be more to read now."""
-        if self.content is None:
-            return False
-        size = self.content.size()
-        return size is None or size > self.position
+        """Whether there may be a whole line to read now."""
+        return self.content is not None and self.content.size() not in (self.position, self._looked)
 
     def next(self, limits: Limits, final: bool) -> Chunk | None:
-        """The next chunk, None if there is none now; raises OSError."""
+        """The next chunk, None if there is none now.
+
+        Raises:
+            Lost: and nothing has changed here. OSError: the file cannot be read.
+        """
         content = self.content
         if content is None:
             return None
         size = content.size()
+        if size is not None and size < self.position:
+            raise Lost
         if not final and size in (self.position, self._looked):
             return None
         if self._in_line is None:
@@ -71,21 +77,17 @@ class Tail:
         if piece is None:
             self._looked = -1 if size is None else size
             return None
-        chunk = Chunk(self.name, self.position, piece.end - 1, piece.count, "lines", piece.payload)
-        start = max(0, piece.end - min(TAIL_BYTES, len(piece.payload)))
-        self._ends.append((piece.end, mark(start, content.read(start, piece.end - start))))
+        chunk = Chunk(self.name, self.position, piece.end - 1, piece.lines, "lines", piece.payload)
+        start = max(self.position, piece.end - TAIL_BYTES)
+        tail = mark(start, content.read(start, piece.end - start))
+        # looked at after reading: before, it would say nothing about the bytes that were read
+        if isinstance(content, Plain) and not (content.size() >= piece.end and content.holds(self.card.marks[:1])):
+            raise Lost
+        self._ends.append((piece.end, tail))
         self.position = piece.end
         self.reached = max(self.reached, piece.end)
         self._in_line = not piece.whole
         return chunk
-
-    def still_there(self) -> bool:
-        """Whether the file still has the content that was read: it was not truncated, nor written anew."""
-        content = self.content
-        if content is None:
-            return False
-        size = content.size()
-        return (size is None or size >= self.position) and content.holds(self.card.marks[:1])
 
     def longer_head(self) -> Mark | None:
         """The mark of the beginning if it should be remembered anew, since the file has grown."""
@@ -102,11 +104,11 @@ class Tail:
             if end > offset:
                 break
             tail = found
-        card = self.card if tail is None else self.card._replace(marks=(self.card.marks[0], tail))
-        return Entry(offset, note, card.plain())
+        found_again = self.card if tail is None else self.card._replace(marks=(self.card.marks[0], tail))
+        return Entry(offset, note, found_again.plain())
 
-    def has_committed(self, entry: Entry, card: Card) -> None:
+    def has_committed(self, entry: Entry) -> None:
         """The entry is durable."""
-        self.committed, self.note, self.card = entry.offset, entry.note, card
+        self.committed, self.note, self.card = entry.offset, entry.note, card(entry.detail)
         while self._ends and self._ends[0][0] <= entry.offset:
             self._ends.popleft()

@@ -44,7 +44,8 @@ def test_iso_times(value: datetime, hours: int) -> None:
 
 
 @pytest.mark.parametrize("value, seconds", [
-    ("1970-01-01T00:00:10Z", 10), ("1970-01-02", 86400), (date(1970, 1, 2), 86400), ("1970-01-01 00:00:00.5+00:00", 0.5),
+    ("1970-01-01T00:00:10Z", 10), ("1970-01-02", 86400), (date(1970, 1, 2), 86400),
+    ("1970-01-01 00:00:00.5+00:00", 0.5),
 ])
 def test_iso_spellings(value: Any, seconds: float) -> None:
     assert read(drtc.iso("at"), value) == seconds

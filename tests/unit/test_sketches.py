@@ -25,9 +25,9 @@ CASES: list[tuple[Aggregate, st.SearchStrategy[Any]]] = [
 ]
 
 
-@pytest.mark.parametrize("aggregate, values", CASES, ids=lambda case: repr(case) if isinstance(case, Aggregate) else "")
+@pytest.mark.parametrize("aggregate, values", CASES, ids=[repr(aggregate) for aggregate, _ in CASES])
 def test_every_sketch_is_mergeable_and_exact_while_small(aggregate: Aggregate, values: st.SearchStrategy[Any]) -> None:
-    @settings(max_examples=60)
+    @settings(max_examples=30)
     @given(st.lists(st.lists(values, max_size=25), min_size=1, max_size=5), st.randoms(use_true_random=False))
     def laws(parts: list[list[Any]], pick: random.Random) -> None:
         check_laws(aggregate, parts, pick)

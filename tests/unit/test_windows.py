@@ -78,7 +78,8 @@ def test_whole_seconds_are_ints() -> None:
 
 @pytest.mark.parametrize("window", [drtc.Tumbling(seconds=10), drtc.Tumbling(seconds=0.5),
                                     drtc.Sliding(minutes=1, every=20)], ids=repr)
-@pytest.mark.parametrize("time", [math.nan, math.inf, -math.inf, 1700000000000, -1e18, 10 ** 400], ids=lambda t: f"{t!r:.12}")
+@pytest.mark.parametrize("time", [math.nan, math.inf, -math.inf, 1700000000000, -1e18, 10 ** 400],
+                         ids=lambda time: f"{time!r:.9}")
 def test_what_is_not_a_time_is_refused(window: Window, time: Any) -> None:
     with pytest.raises(ValueError, match="is not between the years 1 and 9999"):
         window.indexes(time)
