@@ -6,6 +6,7 @@ keeps its traceback. Whatever a command needs is imported when it runs, so that 
 from __future__ import annotations
 
 import os
+import select
 import sys
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Callable, Sequence, TypeVar
@@ -63,11 +64,15 @@ def _complain(text: str) -> None:
 def _reader_left() -> bool:
     """Whether it was stdout's reader that went away (``drtc query | head``), which is not worth a word."""
     try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains while it exits
-        return True
-    return False
+        output = sys.stdout.fileno()
+    except (OSError, ValueError):  # no file: nobody can leave
+        return False
+    watch = select.poll()
+    watch.register(output, 0)
+    if not any(event & (select.POLLERR | select.POLLHUP) for _, event in watch.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), output)  # or Python complains while it exits
+    return True
 
 
 def configured(command: Command) -> Command:

@@ -47,7 +47,7 @@ class Distinct(_Sketch):
 
     def merge(self, left: State, right: State) -> State:
         if left.is_empty() or right.is_empty():
-            return self._copy(right) if left.is_empty() else left
+            return right if left.is_empty() else left  # such states are not changed in place
         union = self._library.hll_union(self.LG_K)
         union.update(left)
         union.update(right)
@@ -61,9 +61,6 @@ class Distinct(_Sketch):
 
     def unpack(self, packed: Any) -> State:
         return self._library.hll_sketch.deserialize(packed)
-
-    def _copy(self, sketch: Any) -> State:
-        return self.unpack(self.pack(sketch))
 
 
 class TopK(_Sketch):

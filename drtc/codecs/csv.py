@@ -34,22 +34,20 @@ class Csv(Codec):
         self._null = null
         self._optional = frozenset(i for i, info in enumerate(infos) if type(None) in get_args(info.type))
         self._types = GenericAlias(tuple, tuple(info.type for info in infos))
+        self._table = GenericAlias(list, self._types)
         self._picks = _picks(event, self._names, self._columns)
-        self._pick = itemgetter(*self._picks) if self._picks and len(self._picks) > 1 else None
+        self._last = max(self._picks) + 1 if self._picks else -1  # no line is split further than that
 
     def decode(self, value: bytes) -> Any:
         try:
-            row = self._split([text := str(value, "utf-8")], text)[0]
+            text = str(value, "utf-8")
         except UnicodeDecodeError as error:
             raise ValueError(f"not UTF-8: {error.reason} at byte {error.start}") from error
-        if len(row) != len(self._columns):
-            raise ValueError(f"{len(row)} column{'s' if len(row) > 1 else ''} where {len(self._columns)} are expected "
-                             f"({_listed(self._columns)})")
-        picked = self._nulled(self._picked([row]))[0]
+        row = self._nulled(self._rows([text], text))[0]
         try:
-            fields = msgspec.convert(picked, self._types, strict=False)
+            fields = msgspec.convert(row, self._types, strict=False)
         except msgspec.ValidationError as error:
-            raise ValueError(self._sentence(error, picked)) from error
+            raise ValueError(self._sentence(error, row)) from error
         return self.event(*fields)
 
     def decode_many(self, values: Sequence[bytes]) -> list[Any]:
@@ -57,31 +55,38 @@ class Csv(Codec):
         lines = text.split("\n")
         if len(lines) != len(values):
             return super().decode_many(values)  # a message holds a line break, or there is none at all
-        rows = self._split(lines, text)
-        if {*map(len, rows)} != {len(self._columns)}:
-            raise ValueError(f"lines with another number of columns than {len(self._columns)}")
-        table = msgspec.convert(self._nulled(self._picked(rows)), GenericAlias(list, self._types), strict=False)
-        return list(starmap(self.event, table))
+        rows = self._nulled(self._rows(lines, text))
+        return list(starmap(self.event, msgspec.convert(rows, self._table, strict=False)))
 
-    def _split(self, lines: list[str], text: str) -> list[Row]:
-        """A row for each line of the text; raises where a quote would let one line swallow the next."""
+    def _rows(self, lines: list[str], text: str) -> list[Row]:
+        """For each line of the text the columns that are fields; raises where a line has too few or too many, or
+        where an open quote would let it swallow the next."""
+        delimiter = self._delimiter
         if '"' not in text and "\r" not in text and len(lines) == text.count("\n") + 1:
-            delimiter = self._delimiter
-            return [line.split(delimiter) for line in lines]
+            self._check_widths({line.count(delimiter) + 1 for line in lines})
+            return self._picked(line.split(delimiter, self._last) for line in lines)
         try:
-            rows: list[Row] = [row or [""] for row in reader.reader(lines, delimiter=self._delimiter, strict=True)]
+            rows = [row or [""] for row in reader.reader(lines, delimiter=delimiter, strict=True)]
         except reader.Error as error:
             raise ValueError(f"not a CSV line: {error}") from error
         if len(rows) != len(lines):
             raise ValueError("not a CSV line: a quote is not closed")
-        return rows
+        self._check_widths({len(row) for row in rows})
+        return self._picked(rows)
 
-    def _picked(self, rows: list[Row]) -> list[Row]:
+    def _check_widths(self, widths: set[int]) -> None:
+        expected = len(self._columns)
+        if widths != {expected}:
+            width = min(widths - {expected})
+            raise ValueError(f"{width} column{'s' if width > 1 else ''} where {expected} are expected "
+                             f"({_listed(self._columns)})")
+
+    def _picked(self, rows: Iterable[list[str]]) -> list[Row]:
         if self._picks is None:
-            return rows
-        if self._pick is None:
+            return list(rows)
+        if len(self._picks) == 1:
             return [[row[self._picks[0]]] for row in rows]
-        return list(map(self._pick, rows))
+        return list(map(itemgetter(*self._picks), rows))
 
     def _nulled(self, rows: list[Row]) -> list[Row]:
         """The rows with None where an optional field has the text that stands for nothing."""

@@ -91,6 +91,7 @@ class Reader(threading.Thread, Listener):
         self._epochs: dict[str, int] = {}
         self._unmarked: dict[str, Position] = {}  # assigned, and our note is not committed yet: nothing may be sent
         self._stored: dict[str, Position] = {}  # to be committed
+        self._held: list[Chunk] = []  # read, and not to be sent before our note is committed
         self._paused = False
         self._halted = False
         self._stopped = False
@@ -168,6 +169,7 @@ class Reader(threading.Thread, Listener):
             self._epochs.pop(partition, None)
             self._unmarked.pop(partition, None)
             self._stored.pop(partition, None)
+        self._held = [chunk for chunk in self._held if chunk.partition in self._epochs]
         self._post(Gone(list(partitions)))
 
     # --- the thread ---
@@ -222,20 +224,28 @@ class Reader(threading.Thread, Listener):
         while not self._commands.empty():
             self._commands.get()()
 
+    def _mark(self) -> bool:
+        """Commits our note for what was assigned. It may take several reads: a group can be in the middle of a
+        rebalance, which only reading brings forward."""
+        if self._commit_once(self._unmarked):
+            self._unmarked = {}
+        return not self._unmarked
+
     def _throttle(self) -> None:
         backlog = self._backlog()
-        if not self._paused and backlog > self._memory_bytes:
+        if not self._paused and (backlog > self._memory_bytes or self._held):
             self._paused = True
             self._source.pause(list(self._epochs))
-        elif self._paused and backlog < self._memory_bytes // 2 and not self._halted:
+        elif self._paused and backlog < self._memory_bytes // 2 and not self._halted and not self._held:
             self._paused = False
             self._source.resume(list(self._epochs))
 
     def _read(self) -> None:
-        chunks = self._source.read(READ_SECONDS)
-        if self._unmarked:
-            self._patiently(lambda: self._source.commit(self._unmarked))
-            self._unmarked = {}
+        chunks = self._held + self._source.read(READ_SECONDS)
+        self._held = []
+        if self._unmarked and not self._mark():
+            self._held = chunks  # nothing is sent before it is known under which settings
+            return
         if self._ask_ends and self._epochs and self._source.complete():
             self._ask_ends = False
             self._post(Ends(self._source.ends()))

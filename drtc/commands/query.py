@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Iterable, Iterator, TextIO
 
 import click
 
-from ..observe.tables import print_table, show_cell, show_window
+from ..observe.tables import print_table, show_column, show_window
 from .results import opened
 
 if TYPE_CHECKING:
@@ -99,11 +99,13 @@ def _write_table(view: View, rows: list[Row], most: int, key: str | None, window
         return
     heads = ["key", *(["window"] if view.windowed else []), *(column.name for column in view.columns)]
     kinds = ["name", *(["name"] if view.windowed else []), *(column.kind for column in view.columns)]
-    cells = []
-    for row in rows[:most]:
-        window_cell = [show_window(row.id.start or 0, row.end)] if view.windowed else []
-        cells.append([str(row.id.key), *window_cell, *(show_cell(value) for value in row.values)])
-    print_table(heads, kinds, cells)
+    shown = rows[:most]
+    columns = [[str(row.id.key) for row in shown]]
+    if view.windowed:
+        columns.append([show_window(row.id.start or 0, row.end) for row in shown])
+    for index, column in enumerate(view.columns):
+        columns.append(show_column(column.kind, [row.values[index] for row in shown]))
+    print_table(heads, kinds, list(zip(*columns)))
     if len(rows) > most:
         click.echo(f"… more (--limit {most * 5} shows further ones, --format json or csv all)")
 

@@ -8,7 +8,8 @@ import click
 
 from ..compute.letters import dead_view
 from ..compute.records import lanes_view
-from ..errors import StoreError, StoreUnavailable
+from ..errors import ClusterError, DrtcError, StoreError, StoreUnavailable
+from ..observe.tables import counted
 from ..sources import SourceContext, open_source
 from ..stores.offsets import view_of as offsets_view
 from .results import opened
@@ -19,17 +20,21 @@ if TYPE_CHECKING:
 
 
 def reset(config: Config, yes: bool) -> None:
-    """Drops the view and its companions. Says before what that is, and asks, unless told ``yes``."""
+    """Drops the view and its companions. Says before what that is, and asks, unless told ``yes``.
+
+    Raises:
+        ClusterError: the job is running.
+    """
+    _refuse_while_running(config)
     with opened(config) as (store, view):
         source = open_source(config.source, SourceContext(config.base, view.name, None, True))
         forget = getattr(source, "forget", None)  # only a source that keeps its offsets itself has it
         # In this order a reset that dies half-way leaves what the next run makes whole: without offsets everything is
         # read again, and fences, whose lane numbers go last, still say what is in a record that was left.
-        companions = {"committed offsets": offsets_view(view.name), "records": view,
-                      "dead letters": dead_view(view.name), "lane numbers": lanes_view(view.name)}
-        counts = {word: _count(store, each) for word, each in companions.items()}
-        click.echo(f"reset drops {view.name} from {config.types['store']}: "
-                   + ", ".join(f"{count} {word}" for word, count in counts.items() if word != "lane numbers")
+        companions = {"committed offset": offsets_view(view.name), "record": view,
+                      "dead letter": dead_view(view.name), "lane number": lanes_view(view.name)}
+        counts = [_count(store, each, noun) for noun, each in companions.items() if noun != "lane number"]
+        click.echo(f"reset drops {view.name} from {config.types['store']}: {', '.join(counts)}"
                    + (f"; and what the {config.types['source']} source has committed" if forget else ""))
         if not yes:
             if not sys.stdin.isatty():
@@ -42,12 +47,24 @@ def reset(config: Config, yes: bool) -> None:
         click.echo("dropped")
 
 
-def _count(store: Store, view: View) -> str:
+def _refuse_while_running(config: Config) -> None:
+    """Roles keep records and lane numbers in memory: what they saved after a reset would be wrong."""
+    from ..observe.status import fetch
+
+    try:
+        members = fetch(config)["members"]
+    except (DrtcError, OSError, TimeoutError):
+        return  # nobody is there
+    nodes = ", ".join(sorted(str(member["node"]) for member in members))
+    raise ClusterError(f"{config.view} is running ({nodes}): stop it, then reset it")
+
+
+def _count(store: Store, view: View, noun: str) -> str:
     """How many rows, in words: a view with the columns of other code can be dropped, but not read."""
     try:
         store.prepare(view)
-        return f"{sum(1 for _ in store.scan(view)):,}"
+        return counted(sum(1 for _ in store.scan(view)), noun)
     except StoreUnavailable:
         raise
     except StoreError:
-        return "unreadable"
+        return f"unreadable {noun}s"

@@ -56,7 +56,8 @@ def _name(title: str) -> None:
 
 
 class Worker:
-    """The loop: merges first, all that are at hand in one go, then one piece to map."""
+    """The loop: one piece to map, then all merges that are at hand in one go, in turn. Under load merges gather
+    meanwhile, which makes commits bigger and fewer; without load nothing waits."""
 
     def __init__(self, pipe: Pipe, config: Config, number: int) -> None:
         from ..job import describe, load_job
@@ -100,6 +101,7 @@ class Worker:
             self._pipe.send(Trouble(trouble))
 
     def run(self) -> None:
+        mapped_last = False
         while True:
             self._receive()
             while self._inbox:
@@ -112,12 +114,12 @@ class Worker:
                     self._job.close()
                     self._store.close()
                     return
-            if len(self._merger) and time.monotonic() >= self._due:
-                self._merge()
-            elif self._maps:
+            if self._maps and (mapped_last := not mapped_last or not len(self._merger)):
                 message, payload = self._maps.popleft()
                 assert isinstance(message, Map)
                 self._map(message, payload)
+            elif len(self._merger) and time.monotonic() >= self._due:
+                self._merge()
 
     def _receive(self) -> None:
         """Waits for the node where there is nothing else to do; takes all that has arrived."""

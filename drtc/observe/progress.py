@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable, TextIO
 
 from .logs import Log
+from .tables import counted
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -132,19 +133,19 @@ def line(title: str, snapshot: Snapshot) -> RenderableType:
 
 def summary(events: int, seconds: float, dead: int) -> str:
     """The last line: "336,776 events stored in 3.1 s (109,000/s), 0 dead letters"."""
-    letters = f"{dead:,} dead letter{'' if dead == 1 else 's'}"
+    letters = counted(dead, "dead letter")
     if not events:
         return f"nothing new to store ({seconds:.1f} s), {letters}"
     rate = f" ({_rounded(events / seconds):,}/s)" if seconds > 0 else ""
-    return f"{events:,} event{'' if events == 1 else 's'} stored in {seconds:.1f} s{rate}, {letters}"
+    return f"{counted(events, 'event')} stored in {seconds:.1f} s{rate}, {letters}"
 
 
 def _figures(snapshot: Snapshot) -> list[str]:
-    figures = [f"{snapshot.events:,} events", f"{_rounded(snapshot.events_per_second):,}/s"]
+    figures = [counted(snapshot.events, "event"), f"{_rounded(snapshot.events_per_second):,}/s"]
     if snapshot.lag is not None and snapshot.fraction is None:
         figures.append(f"lag {snapshot.lag:,}")
     figures.append(f"oldest {snapshot.oldest_unacknowledged:.1f} s")
-    figures.append(f"{snapshot.workers} worker{'' if snapshot.workers == 1 else 's'}")
+    figures.append(counted(snapshot.workers, "worker"))
     figures.append(f"{snapshot.dead:,} dead")
     return figures
 

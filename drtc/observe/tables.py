@@ -14,7 +14,7 @@ NUMBERS = ("integer", "real")
 _EPOCH = datetime(1970, 1, 1)
 _DAY = 86400.0
 _NOTHING = "–"
-_NAME_WIDTH, _TEXT_WIDTH = 44, 16  # a longer name is folded; a text column is never narrower
+_NAME_WIDTH, _TEXT_WIDTH = 44, 11  # a longer name is folded; a text column is never narrower
 _UNBOUNDED = 10_000
 
 
@@ -35,6 +35,19 @@ def show_cell(value: Any) -> str:
     if isinstance(value, (bytes, bytearray)):
         return show_bytes(bytes(value))
     return str(value)
+
+
+def show_column(kind: str, values: Sequence[Any]) -> list[str]:
+    """The cells of a column; real numbers with the same decimals, so that they can be compared at a glance."""
+    sizes = [abs(value) for value in values if isinstance(value, float) and value and math.isfinite(value)]
+    if kind != "real" or not sizes or min(sizes) < 0.01 or all(size % 1 == 0 for size in sizes):
+        return [show_cell(value) for value in values]
+    return [f"{value:,.2f}" if isinstance(value, (int, float)) else show_cell(value) for value in values]
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 event``, ``2,000 events``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def show_bytes(raw: bytes, most: int = 60) -> str:
@@ -110,7 +123,7 @@ def _table(heads: Sequence[str], kinds: Sequence[str], rows: Sequence[Sequence[s
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for index, (head, kind) in enumerate(zip(heads, kinds)):
         longest = max((len(row[index]) for row in rows), default=0)
         whole = kind in NUMBERS or (kind == "name" and longest <= _NAME_WIDTH)

@@ -70,10 +70,11 @@ class Source(ABC):
 
     @abstractmethod
     def commit(self, offsets: Mapping[str, Position]) -> None:
-        """Makes "everything below ``offset`` is stored" durable, with its note. May be repeated; a partition that is
-        no longer ours is passed over silently. Trouble that passes is retried at the next commit.
+        """Makes "everything below ``offset`` is stored" durable, with its note; a partition that is no longer ours is
+        passed over silently.
 
         Raises:
+            SourceUnavailable, StoreUnavailable: not known to be durable now; committing again, later, is right.
             SourceError: refused for good.
         """
 

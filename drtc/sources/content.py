@@ -38,6 +38,10 @@ class Content(ABC):
     def size(self) -> int | None:
         """How many bytes there are at this moment; None where only reading can tell."""
 
+    def stamp(self) -> tuple[int | None, int]:
+        """Changes whenever the content changes."""
+        return self.size(), 0
+
     @abstractmethod
     def about(self) -> int:
         """How many bytes there are, or a guess."""
@@ -73,6 +77,10 @@ class Plain(Content):
         return os.fstat(self._file).st_size
 
     about = size
+
+    def stamp(self) -> tuple[int | None, int]:
+        status = os.fstat(self._file)
+        return status.st_size, status.st_mtime_ns
 
     def close(self) -> None:
         os.close(self._file)

@@ -294,10 +294,12 @@ class FilesSource(Source):
             tail = self._turn[0]
             self._turn.rotate(-1)
             chunk = None if tail.paused else next_chunk(tail)
-            idle = idle + 1 if chunk is None else 0
             if chunk is not None:
                 chunks.append(chunk)
                 size += len(chunk.payload)
+                idle = 0
+            elif tail in self._turn:  # not if that was its end
+                idle += 1
         return chunks
 
     def _pause(self, names: Sequence[str], paused: bool) -> None:

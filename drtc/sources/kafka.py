@@ -157,10 +157,12 @@ class KafkaSource(Source):
                     self._leave()
 
     def pause(self, partitions: Sequence[str]) -> None:
-        self._consumer.pause(*self._ours(partitions))
+        if ours := self._ours(partitions):
+            self._consumer.pause(*ours)
 
     def resume(self, partitions: Sequence[str]) -> None:
-        self._consumer.resume(*self._ours(partitions))
+        if ours := self._ours(partitions):
+            self._consumer.resume(*ours)
 
     def seek(self, partition: str, offset: int) -> None:
         for place in self._ours([partition]):
@@ -190,6 +192,8 @@ class KafkaSource(Source):
     def ends(self) -> dict[str, int]:
         """As the contract says; with ``read_committed`` not past the first open transaction."""
         places = list(self._names)
+        if not places:
+            return {}
         found = self._ask("the ends of the partitions", lambda: self._consumer.end_offsets(places, _MILLISECONDS))
         return {self._names[place]: end for place, end in (found or {}).items()}
 
@@ -202,8 +206,7 @@ class KafkaSource(Source):
         return bool(self._consumer.group_metadata().state == MemberState.STABLE)
 
     def progress(self) -> dict[str, int]:
-        ends = {name: self._consumer.highwater(place) for place, name in self._names.items()
-                if place in self._consumer.assignment()}
+        ends = {self._names[place]: self._consumer.highwater(place) for place in self._ours(self._places)}
         return {name: end for name, end in ends.items() if end is not None}
 
     def close(self) -> None:

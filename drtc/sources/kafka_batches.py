@@ -16,8 +16,9 @@ from kafka.record import MemoryRecords
 
 from ..encodings.kafka import Span, magic, scan
 
-#: a run of record batches is ended at about this size
+#: a run of record batches is ended at about this size, or at this many messages where they are compressed very well
 RUN_BYTES = 1024 * 1024
+RUN_RECORDS = 20_000
 #: bytes asked of a socket at once, where the library asks for 4096 and spends a third of its time on that
 RECEIVE_BYTES = 256 * 1024
 
@@ -133,7 +134,8 @@ class _RunsOfPartition(getattr(Fetcher, "PartitionRecords", object)):  # type: i
             if span.control:  # holds no message, but may stand between: cutting there would cut at every transaction
                 end = span.end if start < end == span.start else end
             elif wanted:
-                if start < end and (span.start != end or span.end - start > RUN_BYTES):
+                if start < end and (span.start != end or span.end - start > RUN_BYTES
+                                    or count + span.records > RUN_RECORDS):
                     yield Run(last, count, view[start:end])
                     start = end
                     count = 0

@@ -135,7 +135,7 @@ def _config(settings: KafkaSettings, group: str, base: Path) -> dict[str, Any]:
         "group_instance_id": settings.member or None,
         "partition_assignment_strategy": (CooperativeStickyAssignor(),),
         "session_timeout_ms": round(settings.session_timeout * 1000),
-        "heartbeat_interval_ms": round(min(settings.session_timeout / 3, 1.0) * 1000),  # how soon a rebalance is noticed
+        "heartbeat_interval_ms": round(min(settings.session_timeout / 3, 1.0) * 1000),  # also: how soon one must rejoin
         "enable_auto_commit": False,
         "auto_offset_reset": "none",  # an offset that is not there is a loss: said, not skipped
         "isolation_level": settings.isolation,

@@ -30,14 +30,14 @@ class Tail:
         self.rotated = False  # its file is not at ``card.home`` any more
         self.quiet_since = 0.0  # since when nothing was added to it, or its file is lost
         self._in_line: bool | None = None  # None: not known
-        self._looked = -1  # size at which there was no whole line
+        self._looked: tuple[int | None, int] | None = None  # the content's stamp when it had no more whole line
         self._ends: deque[tuple[int, Mark]] = deque()  # of chunks handed out and not committed
 
     def open(self, path: str) -> None:
         """Takes the file as the content; raises OSError."""
         self.close()
         self.content = open_content(path)
-        self._in_line, self._looked = None, -1
+        self._in_line = self._looked = None
 
     def close(self) -> None:
         if self.content is not None:
@@ -46,7 +46,7 @@ class Tail:
 
     def seek(self, offset: int) -> None:
         self.position = offset
-        self._in_line, self._looked = None, -1
+        self._in_line = self._looked = None
 
     @property
     def compressed(self) -> bool:
@@ -55,7 +55,8 @@ class Tail:
     @property
     def unread(self) -> bool:
         """Whether there may be a whole line to read now."""
-        return self.content is not None and self.content.size() not in (self.position, self._looked)
+        return self.content is not None and (self.content.size() != self.position
+                                             and self.content.stamp() != self._looked)
 
     def next(self, limits: Limits, final: bool) -> Chunk | None:
         """The next chunk, None if there is none now.
@@ -66,22 +67,26 @@ class Tail:
         content = self.content
         if content is None:
             return None
-        size = content.size()
-        if size is not None and size < self.position:
+        stamp = content.stamp()
+        if not final and stamp == self._looked:
+            return None
+        size = stamp[0]
+        if size is not None and (size < self.position or size == self.position and not content.holds(self._head)):
             raise Lost
-        if not final and size in (self.position, self._looked):
+        if not final and size == self.position:
+            self._looked = stamp
             return None
         if self._in_line is None:
             self._in_line = not starts_line(content, self.position)
         piece = cut(content, self.position, self._in_line, final, limits)
         if piece is None:
-            self._looked = -1 if size is None else size
+            self._looked = stamp
             return None
         chunk = Chunk(self.name, self.position, piece.end - 1, piece.lines, "lines", piece.payload)
         start = max(self.position, piece.end - TAIL_BYTES)
         tail = mark(start, content.read(start, piece.end - start))
         # looked at after reading: before, it would say nothing about the bytes that were read
-        if isinstance(content, Plain) and not (content.size() >= piece.end and content.holds(self.card.marks[:1])):
+        if isinstance(content, Plain) and not (content.size() >= piece.end and content.holds(self._head)):
             raise Lost
         self._ends.append((piece.end, tail))
         self.position = piece.end
@@ -89,13 +94,19 @@ class Tail:
         self._in_line = not piece.whole
         return chunk
 
+    @property
+    def _head(self) -> tuple[Mark, ...]:
+        return self.card.marks[:1]
+
     def longer_head(self) -> Mark | None:
-        """The mark of the beginning if it should be remembered anew, since the file has grown."""
-        known = self.card.marks[0].size
-        if known >= HEAD_BYTES or self.content is None:
+        """The mark of the beginning if it should be remembered anew, since the file has grown; raises Lost."""
+        known = self.card.marks[0]
+        if known.size >= HEAD_BYTES or self.content is None:
             return None
-        head = self.content.head()
-        return head if head.size >= min(HEAD_BYTES, max(1, 2 * known)) else None
+        begin = self.content.read(0, HEAD_BYTES)
+        if mark(0, begin[:known.size]) != known:
+            raise Lost
+        return mark(0, begin) if len(begin) >= min(HEAD_BYTES, max(1, 2 * known.size)) else None
 
     def entry(self, offset: int, note: str) -> Entry:
         """What to commit, so that everything below ``offset`` is known to be stored."""
@@ -109,6 +120,7 @@ class Tail:
 
     def has_committed(self, entry: Entry) -> None:
         """The entry is durable."""
-        self.committed, self.note, self.card = entry.offset, entry.note, card(entry.detail)
+        self.committed = max(self.committed, entry.offset)
+        self.note, self.card = entry.note, card(entry.detail)
         while self._ends and self._ends[0][0] <= entry.offset:
             self._ends.popleft()

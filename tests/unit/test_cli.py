@@ -329,6 +329,14 @@ def test_reset_asks_and_says_what_goes(results: str, monkeypatch: pytest.MonkeyP
     assert ran(capsys, "query", "-c", results, "--format", "json")[1] == ""
 
 
+def test_reset_refuses_while_the_job_runs(results: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    found = {"view": "clicks_v1", "members": [{"node": "n2"}, {"node": "n1"}]}
+    role(monkeypatch, "drtc.observe.status", "fetch", lambda config: found)
+    assert ran(capsys, "reset", "--yes", "-c", results) == (
+        7, "", "drtc: clicks_v1 is running (n1, n2): stop it, then reset it\n")
+    assert len(ran(capsys, "query", "-c", results, "--format", "json")[1].splitlines()) == 5
+
+
 def test_reset_drops_a_view_that_other_code_made(results: str, capsys: Captured) -> None:
     job = Path("clicks_of_test_cli.py")
     job.write_text(job.read_text().replace("delay = ", "wait = "))

@@ -176,8 +176,12 @@ def test_csv_picks_named_columns_and_reads_what_stands_for_nothing() -> None:
     class One(drtc.Event):
         total: float
 
-    one = drtc.csv(One, columns=["name", "total"])
-    assert one.decode_many([b"a,1", b"b,2.5"]) == [One(1.0), One(2.5)]
+    one = drtc.csv(One, columns=["name", "total", "rest"])
+    assert one.decode_many([b"a,1,x", b"b,2.5,y"]) == [One(1.0), One(2.5)]
+    for line in (b"a,1", b"a,1,x,", b'"a",1', b'"a",1,x,'):
+        assert "where 3 are expected (name, total, rest)" in refusal(one.decode, line)
+        with pytest.raises(ValueError):
+            one.decode_many([b"a,1,x", line])
 
 
 def test_a_renamed_field_is_the_column_of_its_name_in_the_file() -> None:

@@ -86,8 +86,8 @@ def test_raw_snappy_and_several_gzip_members() -> None:
         assert contents(kafka.unpack(payload, *EVERYTHING)) == [(at, value) for at, _, value in plain(50)]
 
 
-@given(st.lists(st.tuples(st.integers(1, 1000), st.none() | st.binary(max_size=20), st.none() | st.binary(max_size=300)),
-                min_size=1, max_size=40),
+@given(st.lists(st.tuples(st.integers(1, 1000), st.none() | st.binary(max_size=20),
+                          st.none() | st.binary(max_size=300)), min_size=1, max_size=40),
        st.integers(0, 2**62), st.sampled_from(sorted(CODECS.values())), st.data())
 @settings(max_examples=100, deadline=None)
 def test_any_range_of_any_batch(steps: list[Record], base: int, codec: int, data: st.DataObject) -> None:
@@ -150,6 +150,8 @@ def test_a_batch_that_compaction_has_emptied() -> None:
     (lambda batch: resealed(batch, _60=2), "does not hold the 2 records"),
     (lambda batch: resealed(batch, _57=255), "records that it says"),
     (lambda batch: resealed(batch, _61=3), "does not hold the 3 records"),
+    (lambda batch: resealed(batch, _66=18), "does not hold the 3 records"),  # a value that reaches into the next record
+    (lambda batch: resealed(batch, _65=14), "does not hold the 3 records"),  # a key that leaves no room for a value
     (lambda batch: resealed(batch, _16=1), "of format 1, not 2"),
 ])
 def test_a_damaged_batch_is_returned_whole_and_the_next_is_read(broken: Any, reason: str) -> None:
@@ -163,6 +165,13 @@ def test_a_damaged_batch_is_returned_whole_and_the_next_is_read(broken: Any, rea
     assert [(each.first, each.last, each.raw) for each in alone.damaged] == [(21, 25, bad)]
     assert kafka.unpack(before + bad + after, 30, 99).damaged == []
     assert kafka.unpack(before + bad + after, 0, 19).damaged == []
+
+
+def test_offsets_that_do_not_ascend_are_damage() -> None:
+    batch = built([(0, None, b"value 0"), (5, None, b"value 1"), (9, None, b"value 2")])
+    assert kafka.unpack(batch, *EVERYTHING).offsets == [0, 5, 9]
+    (damage,) = kafka.unpack(resealed(batch, _78=0), *EVERYTHING).damaged
+    assert "does not hold the 3 records" in damage.error
 
 
 @pytest.mark.parametrize("keep", [1, 60, 61, 80])

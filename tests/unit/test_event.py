@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import time
 from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
@@ -41,6 +42,17 @@ def test_iso_times(value: datetime, hours: int) -> None:
     aware = value.replace(tzinfo=timezone(timedelta(hours=hours)))
     assert read(drtc.iso("at"), value) == read(drtc.iso("at"), value.isoformat()) == naive
     assert read(drtc.iso("at"), aware) == read(drtc.iso("at"), aware.isoformat()) == aware.timestamp()
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York"])
+def test_a_time_without_a_zone_is_utc_wherever_the_machine_stands(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        assert read(drtc.iso("at"), "2013-07-04T00:00:00") == read(drtc.iso("at"), date(2013, 7, 4)) == 1372896000
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 @pytest.mark.parametrize("value, seconds", [

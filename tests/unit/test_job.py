@@ -235,8 +235,7 @@ def test_a_directory_named_as_drtc_does_not_replace_drtc(beside: Path) -> None:
 
 @pytest.mark.parametrize("spec, text, sentence", [
     ("jobs", JOB, "[job] class = jobs: name the Job as module:Class, such as profile:Profile"),
-    ("job:Profile", JOB, "[job] class names the module job, which is neither in {base} nor installed "
-                           "(did you mean jobs?)"),
+    ("job:Profile", JOB, "which is neither in {base} nor installed (did you mean jobs?)"),
     ("jobs.inner:Profile", JOB, "[job] class names the module jobs.inner, which is neither in"),
     ("jobs:profile", JOB, "[job] class = jobs:profile: {base}/jobs.py has no class profile (did you mean Profile?)"),
     ("jobs:drtc", JOB, "[job] class = jobs:drtc: drtc is not a subclass of drtc.Job"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from drtc.observe.tables import print_table, print_tree, show_bytes, show_cell, show_window
+from drtc.observe.tables import print_table, print_tree, show_bytes, show_cell, show_column, show_window
 
 DAY = 1372896000.0  # 2013-07-04
 
@@ -30,6 +30,15 @@ class Terminal(io.StringIO):
 ])
 def test_a_cell_is_short_and_exact_enough(value: Any, text: str) -> None:
     assert show_cell(value) == text
+
+
+@pytest.mark.parametrize("kind, values, texts", [
+    ("real", [16.9, 1234.567, None, 3.0], ["16.90", "1,234.57", "–", "3.00"]), ("real", [2.0, 3.0], ["2", "3"]),
+    ("real", [0.0, 0.5], ["0.00", "0.50"]), ("real", [0.001, 5.5], ["0.001", "5.5"]), ("real", [None], ["–"]),
+    ("integer", [1, 2000], ["1", "2,000"]), ("real", [float("nan"), 1.5], ["nan", "1.50"]),
+])
+def test_real_numbers_of_a_column_have_the_same_decimals(kind: str, values: list[Any], texts: list[str]) -> None:
+    assert show_column(kind, values) == texts
 
 
 def test_raw_bytes_stay_on_one_line() -> None:

@@ -1,0 +1,164 @@
+"""What a collector decides, without a source or a socket."""
+from __future__ import annotations
+
+import itertools
+
+from drtc.batch import Chunk, Counts, Stored
+from drtc.collector.flow import Flow, Send
+
+
+def chunk(first: int, last: int, partition: str = "p", size: int = 10, encoding: str = "lines") -> Chunk:
+    return Chunk(partition, first, last, 1, encoding, b"x" * size)
+
+
+def flow(window: int = 1000, batch_bytes: int = 100) -> Flow:
+    made = Flow("session", batch_bytes, itertools.count(10))
+    made.assigned("p", 0, 1, clean=True)
+    made.link_up("a", window)
+    return made
+
+
+def answer(send: Send, made: Flow, which: int = 0, time: float | None = None) -> None:
+    header = send.headers[which]
+    made.stored(send.coordinator, Stored(header.partition, header.slot, header.stream, header.seq, header.last, time,
+                                         Counts(messages=header.count)))
+
+
+def test_an_offset_is_committed_only_when_everything_below_it_is_stored() -> None:
+    made = flow()
+    made.read(1, "p", 9, [(0, chunk(0, 4)), (1, chunk(5, 9))])
+    made.read(1, "p", 19, [(0, chunk(10, 14)), (1, chunk(15, 19))])
+    [send] = made.sends(0.0)
+    assert [(h.slot, h.first, h.last) for h in send.headers] == [(0, 0, 14), (1, 5, 19)]
+    answer(send, made, 0)
+    assert made.frontiers() == {"p": 5}
+    answer(send, made, 1)
+    assert made.frontiers() == {"p": 20}
+
+
+def test_a_gap_at_the_end_moves_the_frontier_without_a_batch() -> None:
+    made = flow()
+    made.read(1, "p", 99, [])
+    assert made.frontiers() == {"p": 100}
+
+
+def test_what_is_read_under_an_old_epoch_is_void() -> None:
+    made = flow()
+    made.assigned("p", 50, 2, clean=True)
+    made.read(1, "p", 9, [(0, chunk(0, 9))])
+    assert made.pending == 0
+    assert made.frontiers() == {"p": 50}
+
+
+def test_no_more_leaves_than_the_window_and_small_pieces_gather_meanwhile() -> None:
+    made = flow(window=20)
+    for number in range(6):
+        made.read(1, "p", number, [(0, chunk(number, number))])
+    [first] = made.sends(0.0)
+    assert (first.headers[0].first, first.headers[0].last) == (0, 5)
+    made.read(1, "p", 6, [(0, chunk(6, 6))])
+    made.read(1, "p", 7, [(0, chunk(7, 7))])
+    assert not list(made.sends(0.0))
+    answer(first, made)
+    [second] = made.sends(0.0)
+    assert (second.headers[0].first, second.headers[0].last, second.headers[0].seq) == (6, 7, 1)
+    assert made.pending == 0
+    assert made.flying == 20
+
+
+def test_a_lost_coordinator_means_reading_again_from_the_frontier() -> None:
+    made = flow()
+    for number in range(3):
+        made.read(1, "p", number, [(0, chunk(number, number, size=100))])
+    sends = list(made.sends(0.0))
+    answer(sends[0], made)
+    made.link_down("a")
+    [rewind] = made.rewinds()
+    assert (rewind.partition, rewind.offset) == ("p", 1)
+    assert made.flying == made.pending == 0
+    answer(sends[1], made)  # too late: of a stream that is over
+    assert made.frontiers() == {"p": 1}
+    made.link_up("b", 1000)
+    made.read(rewind.epoch, "p", 2, [(0, chunk(1, 2))])
+    [again] = made.sends(0.0)
+    assert (again.coordinator, again.headers[0].seq, again.headers[0].first) == ("b", 0, 1)
+    assert again.headers[0].stream != sends[0].headers[0].stream
+
+
+def test_partitions_with_nothing_at_the_lost_coordinator_go_on() -> None:
+    made = flow()
+    made.assigned("q", 0, 2, clean=True)
+    made.read(1, "p", 0, [(0, chunk(0, 0))])
+    [send] = made.sends(0.0)
+    made.read(2, "q", 0, [(0, chunk(0, 0, "q"))])
+    answer(send, made)
+    made.link_down("a")
+    assert made.rewinds() == []
+    assert made.pending == 10
+
+
+def test_a_lane_moves_only_when_nothing_of_it_is_in_flight() -> None:
+    made = flow(batch_bytes=10_000)
+    made.read(1, "p", 0, [(slot, chunk(0, 0)) for slot in range(16)])
+    [first] = made.sends(0.0)
+    made.link_up("b", 1000)
+    made.read(1, "p", 1, [(slot, chunk(1, 1)) for slot in range(16)])
+    stayed = {h.slot for send in made.sends(0.0) for h in send.headers}
+    moving = set(range(16)) - stayed
+    assert stayed and moving
+    for which in range(16):
+        answer(first, made, which)
+    [second] = made.sends(0.0)
+    assert second.coordinator == "b"
+    assert {h.slot for h in second.headers} == moving
+
+
+def test_the_watermark_is_the_latest_time_below_the_frontier() -> None:
+    made = flow()
+    made.read(1, "p", 9, [(0, chunk(0, 4)), (1, chunk(5, 9))])
+    [send] = made.sends(0.0)
+    answer(send, made, 1, time=50.0)
+    assert made.watermarks() == {}
+    answer(send, made, 0, time=40.0)
+    assert made.watermarks() == {"p": 50.0}
+    made.read(1, "p", 10, [(0, chunk(10, 10))])
+    [later] = made.sends(0.0)
+    assert later.headers[0].watermark == 50.0
+
+
+def test_drained_means_that_nothing_past_the_frontier_was_ever_sent() -> None:
+    made = flow()
+    made.read(1, "p", 9, [(0, chunk(0, 9))])
+    [send] = made.sends(0.0)
+    assert not made.drained("p")
+    made.revoking("p")
+    made.link_down("a")  # it may be stored, or not: nobody knows
+    assert not made.drained("p")
+    made = flow()
+    made.read(1, "p", 9, [(0, chunk(0, 9))])
+    [send] = made.sends(0.0)
+    made.read(1, "p", 19, [(0, chunk(10, 19))])
+    made.revoking("p")
+    answer(send, made)
+    assert made.frontiers() == {"p": 10}
+    assert made.drained("p")
+
+
+def test_after_an_unclean_start_drained_needs_all_that_others_may_have_sent() -> None:
+    made = Flow("session", 100, itertools.count(10))
+    made.assigned("p", 5, 1, clean=False)
+    assert not made.drained("p")
+    made.ends_at("p", 20)
+    made.read(1, "p", 9, [])
+    assert not made.drained("p")
+    made.read(1, "p", 19, [])
+    assert made.drained("p")
+
+
+def test_the_oldest_batch_in_flight_says_how_long_it_waits() -> None:
+    made = flow()
+    made.read(1, "p", 0, [(0, chunk(0, 0))])
+    [send] = made.sends(7.0)
+    assert made.oldest(10.0) == 3.0
+    answer(send, made)
+    assert made.oldest(10.0) == 0.0
