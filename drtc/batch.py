@@ -11,6 +11,9 @@ import msgspec
 
 Payload = Union[bytes, bytearray, memoryview]
 
+#: batches are joined up to so many messages, however few bytes they have: compressed ones grow when they are unpacked
+MOST_MESSAGES = 50_000
+
 
 class Lane(NamedTuple):
     """The unit of order: a source partition and a slot, of one view."""

@@ -252,6 +252,9 @@ def _show_version(context: click.Context) -> None:
 
 
 def _start_logs(config: Config) -> None:
+    from logging import INFO, WARNING
+
     from .observe.logs import start
 
-    start(config.cluster.log)
+    watched = "DRTC_SUPERVISED" in os.environ and sys.stderr.isatty()  # there the progress line of drtc run says it
+    start(config.cluster.log, level=WARNING if watched else INFO)

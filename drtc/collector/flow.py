@@ -10,7 +10,7 @@ import heapq
 from collections import deque
 from typing import Iterable, Iterator, NamedTuple
 
-from ..batch import Chunk, Counts, Header, Lane, Payload, Stored
+from ..batch import MOST_MESSAGES, Chunk, Counts, Header, Lane, Payload, Stored
 from ..cluster.rendezvous import owner
 
 
@@ -265,15 +265,19 @@ class Flow:
         """Cuts a batch: what is pending of the lane, up to the size of a batch."""
         chunks = [lane.pending.popleft()]
         size = len(chunks[0].payload)
-        while (lane.pending and lane.pending[0].encoding == chunks[0].encoding
-               and size + len(lane.pending[0].payload) <= self._batch_bytes):
+        count = chunks[0].count
+        while lane.pending and lane.pending[0].encoding == chunks[0].encoding:
+            if (size + len(lane.pending[0].payload) > self._batch_bytes
+                    or count + lane.pending[0].count > MOST_MESSAGES):
+                break
             chunks.append(lane.pending.popleft())
             size += len(chunks[-1].payload)
+            count += chunks[-1].count
         del self._waiting[key]
         if lane.pending:
             self._waiting[key] = None
         header = Header(key.partition, key.slot, self._stream(state), lane.seq, chunks[0].first, chunks[-1].last,
-                        sum(chunk.count for chunk in chunks), chunks[0].encoding, size, state.watermark)
+                        count, chunks[0].encoding, size, state.watermark)
         lane.flying.append((lane.seq, header.first, size, now))
         state.sent = max(state.sent, header.last)
         lane.seq += 1

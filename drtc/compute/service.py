@@ -9,6 +9,7 @@ from ..batch import Batch, Payload
 from ..cluster.membership import member
 from ..errors import DrtcError, WireError
 from ..role import Role, run
+from ..sources import source_class
 from ..wire.frames import cut
 from ..wire.messages import (
     Answer, Batches, Beat, Failed, Hello, Map, Mapped, Merge, Merged, Message, Need, Ready, Supply, Trouble, Window)
@@ -47,6 +48,7 @@ class Compute(Role):
         self._next_link = 0
 
     async def start(self) -> None:
+        source_class(self.config.types["source"]).require()
         await self.pool.start()
         self.address = await self.listener.listen(self.address)
         self.membership.join(member(self.name, self.node, self.address, self.workers))

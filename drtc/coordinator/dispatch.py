@@ -11,7 +11,7 @@ from typing import Iterator, NamedTuple
 
 import msgspec
 
-from ..batch import Batch, Header, Lane, Stored
+from ..batch import MOST_MESSAGES, Batch, Header, Lane, Stored
 from ..cluster.rendezvous import owner
 from ..errors import WireError
 
@@ -223,8 +223,12 @@ class Dispatch:
         del self._waiting[lane]
         entries = [state.queue.popleft()]
         room -= len(entries[0].batch.payload)
-        while state.queue and follows(entries[-1], state.queue[0]) and len(state.queue[0].batch.payload) <= room:
+        count = entries[0].batch.header.count
+        while state.queue and follows(entries[-1], state.queue[0]):
             room -= len(state.queue[0].batch.payload)
+            count += state.queue[0].batch.header.count
+            if room < 0 or count > MOST_MESSAGES:
+                break
             entries.append(state.queue.popleft())
         state.flying += 1
         if state.queue:

@@ -55,14 +55,21 @@ def start(form: Literal["text", "json"] = "text", stream: TextIO | None = None, 
         root.removeHandler(old)
     root.addHandler(handler)
     logging.getLogger("drtc").setLevel(level)
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # what it would say, the source says in a sentence
 
 
 class _Handler(logging.StreamHandler[TextIO]):
-    """Looks ``sys.stderr`` up at every line, so that a live progress line can step aside for it."""
+    """Looks ``sys.stderr`` up at every line, so that a live progress line can step aside for it.
+
+    On a terminal each line first clears what stands there: that may be the progress line of another process.
+    """
 
     def __init__(self, stream: TextIO | None) -> None:
         self._fixed = stream
         super().__init__(stream)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return ("\r\x1b[2K" if self.stream.isatty() else "") + super().format(record)
 
     @property
     def stream(self) -> TextIO:

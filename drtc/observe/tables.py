@@ -16,6 +16,8 @@ _DAY = 86400.0
 _NOTHING = "–"
 _NAME_WIDTH, _TEXT_WIDTH = 44, 11  # a longer name is folded; a text column is never narrower
 _UNBOUNDED = 10_000
+_GAP = 2  # blanks between columns
+_INSTANTS = ("started", "stopped", "at")  # epoch seconds in what roles report
 
 
 def show_cell(value: Any) -> str:
@@ -87,15 +89,12 @@ def console(stream: IO[str] | None = None) -> Console:
 def print_table(heads: Sequence[str], kinds: Sequence[str], rows: Sequence[Sequence[str]],
                 stream: IO[str] | None = None) -> None:
     """A table; where its columns do not fit side by side, a block for each row."""
-    from rich.measure import Measurement
-
     target = console(stream)
-    table = _table(heads, kinds, rows)
-    least = Measurement.get(target, target.options.update_width(_UNBOUNDED), table).minimum
-    if least > target.width and len(heads) > 1:
+    widths = _widths([head.replace("_", " ") for head in heads], kinds, rows, target.width)
+    if widths is None:
         _print_blocks(target, heads, rows)
     else:
-        target.print(table)
+        target.print(_table(heads, kinds, rows, widths))
 
 
 def print_tree(tree: Mapping[str, Any], stream: IO[str] | None = None) -> None:
@@ -113,22 +112,44 @@ def _print_level(target: Console, tree: Mapping[str, Any], indent: str) -> None:
             heads = list(dict.fromkeys(head for each in value for head in each))
             kinds = ["real" if all(_is_number(each.get(head)) for each in value) else "text" for head in heads]
             target.print(f"{indent}{key}")
-            print_table(heads, kinds, [[show_cell(each.get(head)) for head in heads] for each in value], target.file)
+            cells = [[_show_report(head, each.get(head)) for head in heads] for each in value]
+            print_table(heads, kinds, cells, target.file)
         else:
-            target.print(f"{indent}{key:<{width}}  {show_cell(value)}")
+            target.print(f"{indent}{key:<{width}}  {_show_report(key, value)}")
 
 
-def _table(heads: Sequence[str], kinds: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+def _widths(heads: Sequence[str], kinds: Sequence[str], rows: Sequence[Sequence[str]],
+            available: int) -> list[int | None] | None:
+    """Each column's width, None for one that shares the rest; None where they do not fit.
+
+    Numbers and names are never folded, heads between words, texts where they must.
+    """
+    from rich.cells import cell_len
+
+    cells = [max((cell_len(row[index]) for row in rows), default=0) for index in range(len(heads))]
+    available -= _GAP * (len(heads) - 1)
+    roomy = [max(cell, cell_len(head)) for cell, head in zip(cells, heads)]
+    if sum(roomy) <= available:
+        return list(roomy)
+    words = [max(map(cell_len, head.split()), default=0) for head in heads]
+    whole = [kind in NUMBERS or (kind == "name" and cell <= _NAME_WIDTH) for kind, cell in zip(kinds, cells)]
+    least = [max(word, cell if fixed else min(cell, _TEXT_WIDTH)) for word, cell, fixed in zip(words, cells, whole)]
+    if sum(least) > available:
+        return None
+    return [width if fixed else None for width, fixed in zip(least, whole)]
+
+
+def _table(heads: Sequence[str], kinds: Sequence[str], rows: Sequence[Sequence[str]],
+           widths: Sequence[int | None]) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    for index, (head, kind) in enumerate(zip(heads, kinds)):
-        longest = max((len(row[index]) for row in rows), default=0)
-        whole = kind in NUMBERS or (kind == "name" and longest <= _NAME_WIDTH)
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", padding=(0, _GAP - 1, 0, 0), pad_edge=False,
+                  show_edge=False)
+    for head, kind, width in zip(heads, kinds, widths):
         table.add_column(Text(head.replace("_", " ")), justify="right" if kind in NUMBERS else "left",
-                         overflow="fold", no_wrap=whole, min_width=longest if whole else min(longest, _TEXT_WIDTH))
+                         overflow="fold", width=width)
     for row in rows:
         table.add_row(*(Text(cell, "dim" if cell == _NOTHING else "") for cell in row))
     return table
@@ -171,6 +192,12 @@ def _show_item(part: Any) -> str:
     if isinstance(part, (list, tuple)) and len(part) == 2:  # an item and its count
         return f"{show_cell(part[0])} {show_cell(part[1])}"
     return show_cell(part)
+
+
+def _show_report(name: str, value: Any) -> str:
+    if name in _INSTANTS and _is_number(value) and value is not None:
+        return show_instant(int(value))
+    return str(value) if name == "pid" else show_cell(value)
 
 
 def _is_number(value: Any) -> bool:

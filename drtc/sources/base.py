@@ -39,6 +39,14 @@ class Source(ABC):
 
     guarantee = "exactly once: offsets of the source, fences in every record"
 
+    @classmethod
+    def require(cls) -> None:
+        """Called where the source is read and where its batches are taken apart, before the first of them.
+
+        Raises:
+            SourceError: a package is missing; the sentence names the extra.
+        """
+
     @abstractmethod
     def open(self, listener: Listener, warn: Callable[[str], None]) -> None:
         """Connects. Waits for what is not there yet, saying so through ``warn`` ("waiting for kafka

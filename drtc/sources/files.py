@@ -91,7 +91,7 @@ class FilesSource(Source):
 
     def open(self, listener: Listener, warn: Callable[[str], None]) -> None:
         self._listener, self._warn = listener, warn
-        self._ledger = Ledger(self._offsets, self._closed, warn)
+        self._ledger = Ledger(self._offsets, self._closed, warn, lambda: self._clock())
         if (self._bounded or not self._settings.follow) and not self._directory.matches():
             raise self._directory.none()
         entries = self._ledger.load() or {}

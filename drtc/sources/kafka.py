@@ -11,7 +11,7 @@ from typing import (TYPE_CHECKING, Annotated, Any, Callable, Collection, Iterabl
 import msgspec
 
 from ..batch import Chunk
-from ..errors import SourceError
+from ..errors import SourceError, SourceUnavailable
 from ..values import Address, Bytes, Seconds
 from .base import Listener, Position, Source
 from .kafka_offsets import Extent, metadata, resume
@@ -110,10 +110,14 @@ class KafkaSource(Source):
         self._next: dict[TopicPartition, int] = {}  # offset of the next chunk
         self._ask_at = 0.0
 
-    def open(self, listener: Listener, warn: Callable[[str], None]) -> None:
+    @classmethod
+    def require(cls) -> None:
         from ..encodings.compression import require
 
         require()
+
+    def open(self, listener: Listener, warn: Callable[[str], None]) -> None:
+        self.require()
         try:
             from .kafka_client import Waiting, connect, named
             from .kafka_thread import Reader, Rebalances
@@ -170,8 +174,8 @@ class KafkaSource(Source):
             self._next[place] = offset
 
     def commit(self, offsets: Mapping[str, Position]) -> None:
-        """As the contract says. What a rebalance or a broker's absence makes fail is told, and done again by the next
-        commit or, after a rebalance, read again by the partition's next owner."""
+        """As the contract says. What a rebalance or a broker's absence makes fail passes: it is for the caller to
+        commit again, or for the partition's next owner to read again."""
         from kafka.errors import KafkaError
         from kafka.structs import OffsetAndMetadata
 
@@ -186,8 +190,8 @@ class KafkaSource(Source):
         except KafkaError as error:
             if not passing(error):
                 raise in_words(error) from error
-            self._warn(f"kafka did not take the commit of {len(wanted)} partitions of group {self._group} "
-                       f"({type(error).__name__}): what it covers is committed later or read again")
+            raise SourceUnavailable(f"kafka did not take the commit of {len(wanted)} partitions of group {self._group} "
+                                    f"({type(error).__name__})") from error
 
     def ends(self) -> dict[str, int]:
         """As the contract says; with ``read_committed`` not past the first open transaction."""

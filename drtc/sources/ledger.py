@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from typing import Callable, Iterable, Mapping, TypeVar
 
 from ..errors import StoreUnavailable
@@ -14,14 +13,16 @@ _RETRY = 1.0
 
 
 class Ledger:
-    """Used by the reader's thread; ``closed`` is set from any."""
+    """Used by the reader's thread; ``closed`` is set from any. ``clock`` gives seconds."""
 
-    def __init__(self, offsets: Offsets, closed: threading.Event, warn: Callable[[str], None]) -> None:
+    def __init__(self, offsets: Offsets, closed: threading.Event, warn: Callable[[str], None],
+                 clock: Callable[[], float]) -> None:
         self._offsets = offsets
         self._closed = closed
         self._warn = warn
+        self._clock = clock
         self._left: dict[str, Entry] = {}  # what could not be saved yet
-        self._next = 0.0
+        self._next = float("-inf")
 
     def load(self) -> dict[str, Entry] | None:
         """Every entry; waits for the store. None where it was closed meanwhile."""
@@ -42,18 +43,18 @@ class Ledger:
     def save(self, entries: Mapping[str, Entry]) -> None:
         """Saves now, or where the store is away, later: see ``retry``."""
         self._left.update(entries)
-        self._next = 0.0
+        self._next = float("-inf")
         self.retry()
 
     def retry(self) -> None:
         """Saves what is left, now and then."""
-        if not self._left or time.monotonic() < self._next:
+        if not self._left or self._clock() < self._next:
             return
         try:
             self._offsets.save(self._left)
             self._left.clear()
         except StoreUnavailable as error:
-            self._next = time.monotonic() + _RETRY
+            self._next = self._clock() + _RETRY
             self._warn(f"offsets are committed later: {error}")
 
     def forget(self, names: Iterable[str]) -> None:

@@ -61,7 +61,7 @@ def ini(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def results(ini: str) -> str:
-    rows = [("alice", 0, 12, 1.25, ["a", "b"]), ("alice", 1, 1, None, []), ("bob", 0, 1234567, float("nan"), ["ü"]),
+    rows = [("alice", 0, 12, 1.25, ["a", "b"]), ("alice", 1, 1, None, []), ("bob", 0, 1234567, float("inf"), ["ü"]),
             ("7", 0, 1, 1.0, []), (7, 0, 2, 2.0, [])]
     with opened(load(ini, environ={})) as (store, view):
         store.prepare(view)
@@ -142,14 +142,15 @@ def test_a_reader_that_leaves_is_not_worth_a_word(results: str) -> None:
     with opened(load(results, environ={})) as (store, view):
         store.save(view, [Row(Id(f"user{number}", DAY), DAY + 86400.0, 0, (1, 1.0, ["x" * 50]), b"")
                           for number in range(5000)])
-    command = [sys.executable, "-m", "drtc", "query", "-c", str(Path(results).absolute()), "--format", "csv"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as process:
-        assert process.stdout is not None and process.stderr is not None
-        first = process.stdout.readline()
-        process.stdout.close()
-        assert process.stderr.read() == b""
-    assert first == b"key,window_start,window_end,clicks,delay,recent\n"
-    assert process.returncode == 1
+    for command, lines in (["query", "--format", "csv"], 1), (["config"], 0):
+        command = [sys.executable, "-m", "drtc", *command, "-c", str(Path(results).absolute())]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as process:
+            assert process.stdout is not None and process.stderr is not None
+            read = [process.stdout.readline() for _ in range(lines)]
+            process.stdout.close()
+            assert process.stderr.read() == b""
+        assert read == [b"key,window_start,window_end,clicks,delay,recent\n"][:lines]
+        assert process.returncode == 1
 
 
 # --- what it hands over ---

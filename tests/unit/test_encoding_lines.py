@@ -81,6 +81,12 @@ def test_garbage_is_damage_and_never_lost(garbage: bytes) -> None:
         assert damaged == [Damage(0, 3, garbage, damaged[0].error)]
 
 
+def test_a_piece_of_an_unknown_kind_is_damage() -> None:
+    other = b"Q" + lines.pack(0, b"a\n")[1:]
+    assert lines.unpack(other, 0, 9) == Messages([], [], [Damage(0, 9, other, "15 bytes at byte 0 of the batch are not "
+                                                                              "a piece of a file")])
+
+
 @given(st.integers(0, 40))
 def test_a_truncated_payload_gives_what_is_whole_and_the_rest_as_damage(size: int) -> None:
     payload = (lines.pack(0, b"a\nb\n") + lines.pack(4, b"ccc\n"))[:size]

@@ -127,6 +127,13 @@ def test_the_words_of_a_log_line_never_change_with_its_values(log: io.StringIO) 
         'collector warning: batch refused 100% node="n 1" lane=ads-0#3 seq=7 reason="say \\"no\\"" age=0.123\n')
 
 
+def test_on_a_terminal_a_log_line_clears_the_progress_line_of_another_process(log: io.StringIO) -> None:
+    terminal = Terminal()
+    start("text", terminal)
+    Log("collector").warning("read")
+    assert terminal.getvalue().startswith("\r\x1b[2K2") and terminal.getvalue().endswith("warning: read\n")
+
+
 def test_a_value_cannot_forge_a_second_line(log: io.StringIO) -> None:
     Log("collector").info("read", partition="a\nb")
     assert log.getvalue().count("\n") == 1

@@ -266,7 +266,9 @@ def test_commits_wait_for_the_store(tmp_path: Path) -> None:
     reading.commit()
     assert reading.warnings == ["offsets are committed later: switched off"]
     content(store).unavailable = ""
-    reading.commit()
+    reading.read()
+    reading.time += 2
+    reading.read()
     again = Reading(tmp_path, store, path="a")
     again.read()
     assert again.positions == {"a": Position(2, NOTE)}

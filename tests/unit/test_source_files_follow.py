@@ -14,7 +14,7 @@ from drtc.errors import SourceError
 from .files_reading import Reading, new_store
 
 FOLLOW = {"follow": True, "bounded": False}
-SEEDS = [int(seed) for seed in os.environ.get("DRTC_SEEDS", "").split()] or random.Random().sample(range(10**6), 20)
+SEEDS = [int(seed) for seed in os.environ.get("DRTC_SEEDS", "").split()] or random.Random().sample(range(10**6), 10)
 
 
 def append(path: Path, text: bytes) -> None:
@@ -144,6 +144,21 @@ def test_a_deleted_file_is_read_to_its_end(tmp_path: Path) -> None:
     assert reading.drain(3).texts("a.log@1") == [b"3"]
 
 
+def test_what_was_rotated_away_is_read_to_its_end_before_what_was_written_after_it(tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    log.write_bytes(b"first\n")
+    reading = following(tmp_path, new_store(), chunk_bytes=4096).drain()
+    append(log, b"0123456\n" * 3000)
+    log.rename(tmp_path / "rotated")
+    append(log, b"0123456\n" * 3000)
+    reading.source.pause(["a.log"])
+    reading.drain(3)
+    assert reading.order == ["a.log"], "it waits even for one that is paused"
+    reading.source.resume(["a.log"])
+    reading.drain(3)
+    assert reading.order == ["a.log"] * 7 + ["a.log@1"] * 6
+
+
 def test_an_inode_used_again_is_another_content(tmp_path: Path) -> None:
     log, store = tmp_path / "a.log", new_store()
     log.write_bytes(b"header\n" * 300 + b"1\n")
@@ -233,15 +248,16 @@ def test_any_history_gives_every_line_once(tmp_path: Path, seed: int, copying: b
             reading.read()
             store_all()
         elif act == "commit":
+            store_all()
             reading.commit()
         elif act == "kill":
             reading.close()
             reading = following(tmp_path, store, pattern, chunk_bytes=4096)
         elif log.exists() and log.stat().st_size:
-            # a look after each rotation: what was rotated twice and compressed away between two looks is not promised
-            reading.drain(3)
-            store_all()
-            for n in range(8, 0, -1):
+            if pattern == "app.log":  # does not match what is rotated twice between two looks
+                reading.drain(3)
+                store_all()
+            for n in range(60, 0, -1):
                 if (tmp_path / f"app.log.{n}").exists():
                     (tmp_path / f"app.log.{n}").rename(tmp_path / f"app.log.{n + 1}")
             if copying:

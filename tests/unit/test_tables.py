@@ -78,6 +78,22 @@ def test_a_narrow_terminal_folds_long_texts_and_keeps_numbers_whole(monkeypatch:
     assert stream.getvalue().count("ORD") == 20
 
 
+def test_a_table_that_just_fits_folds_heads_between_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "24")
+    monkeypatch.setenv("TERM", "xterm")
+    stream = Terminal()
+    heads, kinds = ["key", "mean_delay", "items"], ["name", "real", "json"]
+    print_table(heads, kinds, [["UA", "12.50", "ORD 12, LAX 9"]], stream)
+    assert [line.split() for line in stream.lines()] == [
+        ["key", "mean", "items"], ["delay"], ["─" * 24], ["UA", "12.50", "ORD", "12,", "LAX"], ["9"]]
+
+
+def test_wide_characters_take_two_places() -> None:
+    stream = io.StringIO()
+    print_table(["key", "n"], ["name", "integer"], [["東京", "1"], ["Rome", "2"]], stream)
+    assert stream.getvalue().splitlines()[2:] == ["東京  1", "Rome  2"]
+
+
 def test_a_table_that_cannot_fit_becomes_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "40")
     monkeypatch.setenv("TERM", "xterm")
@@ -100,7 +116,9 @@ def test_what_stands_in_a_cell_is_never_taken_for_markup() -> None:
 def test_a_tree_is_indented_and_its_lists_are_tables() -> None:
     stream = io.StringIO()
     nodes = [{"name": "n1", "lanes": 3}, {"name": "n2", "oldest": 0.25}]
+    nodes[0] |= {"pid": 12345, "started": 1372896061.5}
     print_tree({"job": "x", "store": {"health": "well", "rows": 1234}, "nodes": nodes}, stream)
     text = stream.getvalue()
     assert "store\n  health  well\n  rows    1,234\n" in text
-    assert [line.split() for line in text.splitlines()[-2:]] == [["n1", "3", "–"], ["n2", "–", "0.25"]]
+    assert [line.split() for line in text.splitlines()[-2:]] == [
+        ["n1", "3", "12345", "2013-07-04", "00:01:01", "–"], ["n2", "–", "–", "–", "0.25"]]
