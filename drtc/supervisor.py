@@ -167,4 +167,3 @@ def run(config: Config, until_end: bool) -> int:
     describe(load_job(config.job.class_, config.base))
     print(banner(config, "run"), file=sys.stderr)
     return asyncio.run(Supervisor(config, until_end).run())
-

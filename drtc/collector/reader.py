@@ -96,6 +96,7 @@ class Reader(threading.Thread, Listener):
         self._halted = False
         self._stopped = False
         self._ask_ends = False
+        self._begun = False
         self._warned = False
         self._given_up = threading.Event()
 
@@ -148,7 +149,7 @@ class Reader(threading.Thread, Listener):
         self._epochs.update(epochs)
         self._unmarked.update(unmarked)
         self._ask_ends = True
-        self._paused = False
+        self._begun = True
         clean = set()
         for partition, position in positions.items():
             note = parse_note(position.note)
@@ -233,10 +234,11 @@ class Reader(threading.Thread, Listener):
 
     def _throttle(self) -> None:
         backlog = self._backlog()
-        if not self._paused and (backlog > self._memory_bytes or self._held):
+        begun, self._begun = self._begun, False  # what was assigned just now is not paused; the rest may be
+        if (begun or not self._paused) and (backlog > self._memory_bytes or self._held):
             self._paused = True
             self._source.pause(list(self._epochs))
-        elif self._paused and backlog < self._memory_bytes // 2 and not self._halted and not self._held:
+        elif (begun or self._paused) and backlog < self._memory_bytes // 2 and not self._halted and not self._held:
             self._paused = False
             self._source.resume(list(self._epochs))
 

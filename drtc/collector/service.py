@@ -61,10 +61,9 @@ class Collector(Role):
 
     def _offsets(self) -> Any:
         """Where a source without offsets of its own keeps them; the reader's thread opens it."""
-        from ..stores import open_store
-        from ..stores.offsets import LaterOffsets
+        from ..stores.offsets import Offsets
 
-        return LaterOffsets(lambda: open_store(self.config.store, self.config.base), self.view)
+        return Offsets.later(self.config.store, self.config.base, self.view)
 
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -174,7 +173,7 @@ class Collector(Role):
                 self.links.peers[send.coordinator].send(Batches(0, send.headers), send.payloads)
 
     def _look_for_the_end(self) -> None:
-        if self.until_end and self.ends is not None and not self._draining:
+        if self.until_end and self.ends and not self._draining:  # none: all were lost, and may come back
             frontiers = self.flow.frontiers()
             if all(frontiers.get(partition, 0) >= end for partition, end in self.ends.items()):
                 self.finish()
@@ -232,7 +231,7 @@ class Collector(Role):
 
     def report(self) -> dict[str, Any]:
         frontiers = self.flow.frontiers()
-        ends = self.ends or self.known
+        ends = {**(self.ends or {}), **({} if self.until_end else self.known)}
         totals = self.flow.totals
         return {
             "role": self.name, "node": self.node, "started": self.started, "stopped": time.time(), "pid": os.getpid(),

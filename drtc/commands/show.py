@@ -5,7 +5,7 @@ import json
 import platform
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
-from typing import TYPE_CHECKING, Iterator
+from typing import TYPE_CHECKING, Any, Iterator, Mapping
 
 import click
 
@@ -44,7 +44,15 @@ def show_status(config: Config, form: str) -> None:
     if form == "json":
         click.echo(json.dumps(found, ensure_ascii=False, default=str))
     else:
-        print_tree(found)
+        print_tree(by_role(found))
+
+
+def by_role(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with the members under their roles: what a role reports is its own."""
+    shown = {key: value for key, value in found.items() if key != "members"}
+    for member in found["members"]:
+        shown.setdefault(member["role"], []).append({key: part for key, part in member.items() if key != "role"})
+    return shown
 
 
 def version() -> str:

@@ -8,6 +8,7 @@ import msgpack
 
 from ..batch import Lane, Payload
 from .mapper import DeadLetter, Part
+from .records import is_plain, pack_states, unpack_states
 
 if TYPE_CHECKING:
     from ..aggregates import Aggregate
@@ -25,19 +26,20 @@ def owner_of(key: Any, owners: int) -> int:
 def pack_parts(parts: Sequence[Part], owners: int, aggregates: Sequence[Aggregate]) -> list[bytes]:
     """One payload for each owner."""
     shares: list[list[Any]] = [[] for _ in range(owners)]
+    plain = all(map(is_plain, aggregates))
     for key, window, touched, states in parts:
-        plain = [None if state is None else aggregate.pack(state) for aggregate, state in zip(aggregates, states)]
+        packed = pack_states(states, aggregates, plain)
         bits = touched if touched < 1 << 63 else touched.to_bytes(touched.bit_length() // 8 + 1, "big")
-        shares[owner_of(key, owners)].append((key, window, bits, plain))
+        shares[owner_of(key, owners)].append((key, window, bits, packed))
     return [msgpack.packb(share) for share in shares]
 
 
 def unpack_parts(payload: Payload, aggregates: Sequence[Aggregate]) -> list[Part]:
+    plain = all(map(is_plain, aggregates))
     parts = []
-    for key, window, bits, plain in msgpack.unpackb(payload):
+    for key, window, bits, packed in msgpack.unpackb(payload):
         touched = int.from_bytes(bits, "big") if isinstance(bits, bytes) else bits
-        states = [None if state is None else aggregate.unpack(state) for aggregate, state in zip(aggregates, plain)]
-        parts.append(Part(key, window, touched, states))
+        parts.append(Part(key, window, touched, unpack_states(packed, aggregates, plain)))
     return parts
 
 

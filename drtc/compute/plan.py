@@ -1,8 +1,8 @@
 """What a compute node decides: which worker maps what, when parts may be merged, what to do when a worker dies.
 
 No socket, no clock, no process. A task is cut into pieces; each is mapped by one worker, its parts go to the workers
-that own the keys, in the order of its lanes: a piece's parts leave only when those of every earlier piece of its
-lanes have left. The pipe to an owner is first-in first-out, so each record sees a lane's pieces in order.
+that own the keys, in the order of its lanes: a piece's parts leave only when those of all earlier pieces of them
+have left. The pipe to an owner is first-in first-out, so each record sees a lane's pieces in order.
 
 A piece whose worker dies is suspect. It is mapped again with nothing else at that worker's hands; if that kills the
 worker too, the piece is halved, down to the one event, which becomes a dead letter once it has killed ``kills`` workers.

@@ -1,6 +1,7 @@
 """A record between the store's row and the aggregates' states, and the companion views of a job."""
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Sequence
 
 import msgpack
@@ -40,6 +41,8 @@ class Layout:
         )
         self.window = spec.window
         self.aggregates: list[Aggregate] = list(spec.fields.values())
+        self._shown_zeros = [aggregate.show(aggregate.zero()) for aggregate in self.aggregates]
+        self._plain = all(is_plain(aggregate) for aggregate in self.aggregates)
 
     def id(self, key: Any, index: int | None) -> Id:
         """The store's id of a key in the window number ``index`` (None in a view without windows)."""
@@ -52,24 +55,21 @@ class Layout:
 
     def read(self, row: Row) -> Record:
         flat, packed = msgpack.unpackb(row.hidden, strict_map_key=False)
-        states = [
-            None if state is None else aggregate.unpack(state) for aggregate, state in zip(self.aggregates, packed)
-        ]
+        states = unpack_states(packed, self.aggregates, self._plain)
         return Record(row.id, states, dict(zip(flat[::2], flat[1::2])), row.version)
 
     def write(self, record: Record) -> Row:
         """The row to save, on condition that the store still has ``record.version``."""
-        flat: list[int] = []
-        for entry in record.fence.items():
-            flat += entry
-        packed = []
-        shown = []
-        for aggregate, state in zip(self.aggregates, record.states):
-            packed.append(None if state is None else aggregate.pack(state))
-            shown.append(aggregate.show(aggregate.zero() if state is None else state))
+        states = record.states
+        shown = tuple([
+            zero if state is None else aggregate.show(state)
+            for aggregate, state, zero in zip(self.aggregates, states, self._shown_zeros)
+        ])
+        packed = pack_states(states, self.aggregates, self._plain)
+        flat = list(chain.from_iterable(record.fence.items()))
         start = record.id.start
         end = None if start is None or self.window is None else self.window.end(start)
-        return Row(record.id, end, record.version, tuple(shown), msgpack.packb([flat, packed]))
+        return Row(record.id, end, record.version, shown, msgpack.packb([flat, packed]))
 
     def merge(self, record: Record, states: Sequence[Any]) -> None:
         """Adds a part's states (None: the field was not yielded) to the record's."""
@@ -79,6 +79,27 @@ class Layout:
                 aggregate = self.aggregates[i]
                 left = own[i]
                 own[i] = aggregate.merge(aggregate.zero() if left is None else left, part)
+
+
+def is_plain(aggregate: Aggregate) -> bool:
+    """Whether its states are packed as they are, which spares a pass over them."""
+    from ..aggregates import Aggregate as Base
+
+    return type(aggregate).pack is Base.pack and type(aggregate).unpack is Base.unpack
+
+
+def pack_states(states: Sequence[Any], aggregates: Sequence[Aggregate], plain: bool) -> Sequence[Any]:
+    """States as msgpack takes them; None stays None."""
+    if plain:
+        return states
+    return [None if state is None else aggregate.pack(state) for aggregate, state in zip(aggregates, states)]
+
+
+def unpack_states(packed: list[Any], aggregates: Sequence[Aggregate], plain: bool) -> list[Any]:
+    """The states that were packed, the caller's own."""
+    if plain:
+        return packed
+    return [None if state is None else aggregate.unpack(state) for aggregate, state in zip(aggregates, packed)]
 
 
 def lanes_view(view: str) -> View:

@@ -1,6 +1,7 @@
 """A worker process: maps pieces and merges the parts of the keys that it owns. It exits when its pipe closes."""
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -37,6 +38,8 @@ def main(connection: Connection, config: Config, number: int) -> None:
     connection.close()
     try:
         worker = Worker(pipe, config, number)
+        gc.freeze()
+        gc.set_threshold(100_000, 20, 100)  # records at hand are many and have no cycles; looking costs a third
         worker.run()
     except EOFError:
         pass  # the node is gone, and so are we

@@ -1,8 +1,8 @@
 """What a coordinator decides: which batches go to which compute node, and when. No socket, no clock, no thread.
 
 The rules that exactness needs (docs/design.md): a lane's batches leave in the order in which they came; a lane stays
-with its node while anything of it is unanswered there; when a node is lost, its unanswered batches go out again, in order;
-when a collector is lost, what it sent and is not yet under way is forgotten, since it will be sent again.
+with its node while anything of it is unanswered there; when a node is lost, its unanswered batches go out again, in
+order; when a collector is lost, what it sent and is not yet under way is forgotten, since it will be sent again.
 """
 from __future__ import annotations
 

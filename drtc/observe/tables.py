@@ -197,7 +197,7 @@ def _show_item(part: Any) -> str:
 def _show_report(name: str, value: Any) -> str:
     if name in _INSTANTS and _is_number(value) and value is not None:
         return show_instant(int(value))
-    return str(value) if name == "pid" else show_cell(value)
+    return str(value) if name == "pid" and value is not None else show_cell(value)
 
 
 def _is_number(value: Any) -> bool:

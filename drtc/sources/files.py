@@ -14,7 +14,7 @@ import msgspec
 from ..batch import Chunk
 from ..errors import SourceError
 from ..stores.memory import MemorySettings, MemoryStore
-from ..stores.offsets import Entry, Offsets
+from ..stores.offsets import Offsets
 from ..values import Bytes, Natural, Seconds
 from . import fixed
 from .base import Listener, Position, Source
@@ -127,19 +127,10 @@ class FilesSource(Source):
             self._queue.append(tail)
 
     def commit(self, offsets: Mapping[str, Position]) -> None:
-        urgent: dict[str, Entry] = {}
-        others: dict[str, Entry] = {}
-        for name, position in offsets.items():
-            tail = self._tails.get(name)
-            if tail is not None:
-                # a note says by which settings what follows is counted: it must be there before that happens
-                entries = others if position.note == tail.note else urgent
-                entries[name] = tail.entry(position.offset, position.note)
-        if urgent and not self._ledger.register(urgent):
-            return
-        if others:
-            self._ledger.save(others)
-        for name, entry in {**urgent, **others}.items():
+        entries = {name: self._tails[name].entry(position.offset, position.note)
+                   for name, position in offsets.items() if name in self._tails}
+        self._ledger.commit(entries)
+        for name, entry in entries.items():
             self._tails[name].has_committed(entry)
 
     def ends(self) -> dict[str, int]:
@@ -268,7 +259,7 @@ class FilesSource(Source):
             self._warn(f"{self._directory.absolute(tail.card.home)}: its compressed copy is damaged:"
                        f" {tail.content.damage}")
         tail.card = tail.card._replace(finished=True)
-        self._ledger.save({tail.name: tail.entry(tail.committed, tail.note)})
+        self._ledger.save_later({tail.name: tail.entry(tail.committed, tail.note)})
         tail.close()
         self._turn.remove(tail)
 

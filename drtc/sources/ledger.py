@@ -33,15 +33,19 @@ class Ledger:
 
         Returns False where it was closed meanwhile.
         """
-        def save() -> bool:
-            self._offsets.save(entries)
-            for name in entries:
-                self._left.pop(name, None)
+        def commit() -> bool:
+            self.commit(entries)
             return True
-        return bool(self._patiently(save))
+        return bool(self._patiently(commit))
 
-    def save(self, entries: Mapping[str, Entry]) -> None:
-        """Saves now, or where the store is away, later: see ``retry``."""
+    def commit(self, entries: Mapping[str, Entry]) -> None:
+        """Saves now; raises StoreUnavailable where it is not known to be durable."""
+        self._offsets.save(entries)
+        for name in entries:
+            self._left.pop(name, None)
+
+    def save_later(self, entries: Mapping[str, Entry]) -> None:
+        """Saves what is only good to know; where the store is away, a later ``retry`` does."""
         self._left.update(entries)
         self._next = float("-inf")
         self.retry()
@@ -55,7 +59,7 @@ class Ledger:
             self._left.clear()
         except StoreUnavailable as error:
             self._next = self._clock() + _RETRY
-            self._warn(f"offsets are committed later: {error}")
+            self._warn(f"what is known of finished files is saved later: {error}")
 
     def forget(self, names: Iterable[str]) -> None:
         """Removes entries; where the store is away, a later run does."""

@@ -109,19 +109,5 @@ class Offsets:
         return Row(Id(partition), None, self._version(partition), tuple(entry), msgspec.msgpack.encode(entry))
 
 
-class LaterOffsets(Offsets):
-    """Offsets whose store is opened by the first ``load``, on the thread that will use them."""
-
-    def __init__(self, open_store: Callable[[], Store], view_name: str) -> None:
-        self._open_store: Callable[[], Store] | None = open_store
-        self._name = view_name
-
-    def load(self) -> dict[str, Entry]:
-        if self._open_store is not None:
-            super().__init__(self._open_store(), self._name)
-            self._open_store = None
-        return super().load()
-
-
 def _read(row: Row) -> tuple[int, Entry]:
     return row.version, Entry(*msgspec.msgpack.decode(row.hidden))

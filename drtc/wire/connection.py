@@ -5,8 +5,8 @@ import asyncio
 from typing import Callable, Sequence
 
 from ..batch import Payload
-from ..errors import WireError
-from .frames import HEAD, encode, parse_head, parse_header
+from ..errors import ConfigError, WireError
+from .frames import HEAD, MAX_HEADER, encode, parse_head, parse_header
 from .messages import Message
 
 SCRATCH = 1 << 16  # bytes read at a time while a frame's size is not known
@@ -20,16 +20,17 @@ class Connection(asyncio.BufferedProtocol):
     """
 
     def __init__(self, on_frame: Callable[[Connection, Message, Payload], None],
-                 on_close: Callable[[Connection, str], None], max_payload: int,
+                 on_close: Callable[[Connection, str], None], max_payload: int, max_header: int = MAX_HEADER,
                  on_open: Callable[[Connection], None] | None = None) -> None:
         self.max_payload = max_payload
+        self.max_header = max_header
         self.on_frame = on_frame
         self.on_close = on_close
         self.on_open = on_open
         self.peer = "?"
         self.heard = 0.0  # loop time of the last byte
         self._transport: asyncio.Transport | None = None
-        self._scratch = bytearray(SCRATCH)
+        self._scratch = bytearray(min(SCRATCH, HEAD.size + max_header))
         self._view = memoryview(self._scratch)
         self._have = 0  # bytes in the scratch
         self._body: bytearray | None = None
@@ -66,6 +67,8 @@ class Connection(asyncio.BufferedProtocol):
             self.close(str(error))
 
     def eof_received(self) -> bool:
+        if self._have or self._body is not None:
+            self._why = self._why or "the peer closed the connection in the middle of a frame"
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -76,7 +79,7 @@ class Connection(asyncio.BufferedProtocol):
         """Takes frames out of the scratch until it holds no whole one."""
         at = 0
         while self._have - at >= HEAD.size and not self.closed:
-            kind, header_size, size = parse_head(self._view[at:at + HEAD.size], self.max_payload)
+            kind, header_size, size = parse_head(self._view[at:at + HEAD.size], self.max_payload, self.max_header)
             start = at + HEAD.size
             if start + header_size > self._have:
                 if HEAD.size + header_size > len(self._scratch):
@@ -97,6 +100,11 @@ class Connection(asyncio.BufferedProtocol):
             self._scratch[:rest] = self._scratch[at:self._have]
             self._have = rest
 
+    def admit(self, max_payload: int) -> None:
+        """The greeting is over: larger frames are welcome."""
+        self.max_payload, self.max_header = max_payload, MAX_HEADER
+        self._grow(max(SCRATCH, len(self._scratch)))
+
     def _grow(self, size: int) -> None:
         grown = bytearray(size)
         grown[:self._have] = self._view[:self._have]
@@ -116,12 +124,20 @@ class Connection(asyncio.BufferedProtocol):
 
     def send(self, message: Message, payloads: Sequence[Payload] = ()) -> None:
         """Queues a frame. On a closed connection it is dropped: ``on_close`` is or was called, and that is what
-        the sender acts on."""
+        the sender acts on.
+
+        Raises:
+            ConfigError: the peer would have to refuse it, now and whenever it is sent again.
+        """
         transport = self._transport
         if transport is None or transport.is_closing():
             return
+        size = sum(map(len, payloads))
+        if size > self.max_payload:
+            raise ConfigError(f"a {type(message).__name__} frame of {size} bytes cannot be sent, as [cluster] "
+                              f"max_frame_bytes is {self.max_payload}: raise it on every node")
         head = encode(message, payloads)
-        if sum(map(len, payloads)) <= SCRATCH:
+        if size <= SCRATCH:
             transport.write(b"".join([head, *payloads]))
         else:
             transport.write(head)

@@ -32,7 +32,7 @@ def encode(message: Message, payloads: Sequence[Payload] = ()) -> bytes:
     return HEAD.pack(MAGIC, VERSION, _CODES[type(message)], 0, len(header), sum(map(len, payloads))) + header
 
 
-def parse_head(head: Payload, max_payload: int) -> tuple[int, int, int]:
+def parse_head(head: Payload, max_payload: int, max_header: int = MAX_HEADER) -> tuple[int, int, int]:
     """Kind, header length and payload length.
 
     Raises:
@@ -46,8 +46,12 @@ def parse_head(head: Payload, max_payload: int) -> tuple[int, int, int]:
                         "run the same drtc everywhere")
     if kind not in KINDS:
         raise WireError(f"a frame of the unknown kind {kind} arrived")
-    if header > MAX_HEADER or payload > max_payload:
-        raise WireError(f"a frame of {header + payload} bytes arrived, more than [cluster] max_frame_bytes allows")
+    if header > max_header:
+        raise WireError(f"a {KINDS[kind].__name__} frame with a header of {header} bytes arrived: at most {max_header} "
+                        "are taken here")
+    if payload > max_payload:
+        raise WireError(f"a {KINDS[kind].__name__} frame with {payload} bytes arrived: at most {max_payload} are taken "
+                        "here (peers need the same [cluster] max_frame_bytes)")
     return kind, header, payload
 
 

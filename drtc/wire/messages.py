@@ -1,11 +1,23 @@
 """The messages that roles send each other: typed structs, so that a malformed one is refused when it is decoded."""
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Union
 
 import msgspec
 
 from ..batch import Header, Stored
+
+NONCE_BYTES = 16
+ENCODINGS = frozenset({"kafka", "lines", "messages"})  # those of protocol version 1 (drtc.encodings)
+
+Nonce = Annotated[bytes, msgspec.Meta(min_length=NONCE_BYTES, max_length=NONCE_BYTES)]
+#: what a peer calls itself: it is logged and compared, so it is short and holds no control characters
+Name = Annotated[str, msgspec.Meta(max_length=250, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Natural = Annotated[int, msgspec.Meta(ge=0)]
+Leaf = Union[None, bool, int, float, str]
+Branch = Union[Leaf, list[Leaf], dict[str, Leaf]]
+#: plain values three deep: what is passed on to others must not be able to exhaust their stack
+Report = dict[str, Union[Leaf, list[Branch], dict[str, Branch]]]
 
 
 class Message(msgspec.Struct, frozen=True, array_like=True):
@@ -15,28 +27,28 @@ class Message(msgspec.Struct, frozen=True, array_like=True):
 class Challenge(Message, frozen=True):
     """The listening side speaks first."""
 
-    nonce: bytes
-    drtc: str  # version of drtc
+    nonce: Nonce
+    drtc: Name  # version of drtc
 
 
 class Hello(Message, frozen=True):
     """The connecting side says who it is. ``proof`` is empty where no secret is set (drtc.wire.security)."""
 
-    cluster: str
-    role: str  # collector, coordinator, compute or status
-    node: str
-    view: str
-    drtc: str
-    nonce: bytes
+    cluster: Name
+    role: Name  # collector, coordinator, compute or status
+    node: Name
+    view: Name
+    drtc: Name
+    nonce: Nonce
     proof: bytes
 
 
 class Welcome(Message, frozen=True):
     """``window``: bytes that may be on their way unanswered; ``places``: tasks likewise (0: no limit)."""
 
-    node: str
-    window: int
-    places: int
+    node: Name
+    window: Natural
+    places: Natural
     proof: bytes
 
 
@@ -50,6 +62,15 @@ class Batches(Message, frozen=True):
     task: int
     headers: list[Header]
 
+    def __post_init__(self) -> None:
+        for each in self.headers:
+            if min(each.size, each.slot, each.seq, each.first, each.count) < 0 or each.last < each.first:
+                raise ValueError(f"the numbers of the batch of lane {each.lane} make no sense")
+            if each.encoding not in ENCODINGS:
+                raise ValueError(f"the batch of lane {each.lane} has the unknown encoding {each.encoding!r:.40}")
+        if len(self.headers) > 1 and len({each.lane for each in self.headers}) < len(self.headers):
+            raise ValueError("a lane stands twice in it")
+
 
 class Answer(Message, frozen=True):
     """Everything of the task is stored."""
@@ -61,13 +82,13 @@ class Answer(Message, frozen=True):
 class Window(Message, frozen=True):
     """The number of bytes that may be on their way has changed."""
 
-    bytes: int
+    bytes: Natural
 
 
 class Beat(Message, frozen=True):
     """A sign of life every heartbeat, with what the sender reports of itself (drtc.observe.status)."""
 
-    report: dict[str, Any]
+    report: Report
 
 
 class StatusRequest(Message, frozen=True):
@@ -169,4 +190,12 @@ KINDS: dict[int, type[Message]] = {
     1: Challenge, 2: Hello, 3: Welcome, 4: Refused, 5: Batches, 6: Answer, 7: Window, 8: Beat, 9: StatusRequest,
     10: StatusReply, 32: Ready, 33: Failed, 34: Map, 35: Mapped, 36: Merge, 37: Merged, 38: Need, 39: Supply,
     40: Trouble, 41: Stop,
+}
+
+#: what each role may send to its peers, the greeting apart
+SAYS: dict[str, frozenset[type[Message]]] = {
+    "collector": frozenset({Batches, Beat}),
+    "coordinator": frozenset({Batches, Beat, Answer, Window, StatusReply}),
+    "compute": frozenset({Answer, Window, Beat}),
+    "status": frozenset({StatusRequest}),
 }

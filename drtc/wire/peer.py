@@ -12,12 +12,14 @@ from typing import Any, Callable, Protocol
 from .. import __version__
 from ..batch import Payload
 from ..errors import ClusterError, WireError
-from .connection import Connection
-from .messages import Beat, Challenge, Hello, Message, Refused, Welcome
+from ..observe.logs import Log
+from .connection import SCRATCH, Connection
+from .messages import NONCE_BYTES, SAYS, Beat, Challenge, Hello, Message, Refused, Welcome
 from .security import check_listen, prove, same
 
-GREETING_BYTES = 4096  # no payload is due before the handshake is done
-GREETING_SECONDS = 5.0
+GREETING_BYTES = 4096  # of a header; no payload is due before the handshake is done
+GREETING_SECONDS = 5.0  # also the longest that a status connection may last
+MOST_STRANGERS = 200  # connections that have not greeted: of more, the oldest is closed
 
 
 class Identity(Protocol):
@@ -70,7 +72,9 @@ class Listener:
         self._joined = joined
         self._on_frame = on_frame
         self._on_gone = on_gone
+        self._log = Log(identity.role, node=identity.node)
         self._server: asyncio.Server | None = None
+        self._strangers: dict[Connection, None] = {}  # the oldest first
         self.connections: set[Connection] = set()
 
     async def listen(self, address: str) -> str:
@@ -97,48 +101,60 @@ class Listener:
             connection.close("this role is stopping")
 
     def _accept(self) -> Connection:
-        nonce = os.urandom(16)
-        loop = asyncio.get_running_loop()
+        nonce = os.urandom(NONCE_BYTES)
         peers: list[Peer] = []
+        deadlines: list[asyncio.TimerHandle] = []
 
         def on_open(connection: Connection) -> None:
             self.connections.add(connection)
+            self._strangers[connection] = None
+            if len(self._strangers) > MOST_STRANGERS:
+                next(iter(self._strangers)).abort(f"more than {MOST_STRANGERS} connections have not greeted")
             connection.send(Challenge(nonce, __version__))
-            loop.call_later(GREETING_SECONDS, too_late, connection)
+            deadlines.append(asyncio.get_running_loop().call_later(GREETING_SECONDS, too_late, connection))
 
         def too_late(connection: Connection) -> None:
-            if not peers:
-                connection.abort("no greeting arrived in time")
+            connection.abort("it asks for longer than a status takes" if peers else "no greeting arrived in time")
 
         def on_frame(connection: Connection, message: Message, payload: Payload) -> None:
             if peers:
-                if isinstance(message, Beat):
-                    peers[0].report = message.report
-                self._on_frame(peers[0], message, payload)
+                if peers[0].role == "status" and connection.unsent > SCRATCH:
+                    raise WireError("it asks and does not read the answers")
+                _hear(peers[0], message, payload, self._on_frame)
             elif isinstance(message, Hello):
                 peers.append(self._greet(connection, nonce, message))
-                connection.max_payload = self._identity.max_frame
+                self._strangers.pop(connection, None)
+                if message.role != "status":
+                    deadlines.pop().cancel()
+                connection.admit(self._identity.max_frame)
                 self._joined(peers[0])
             else:
                 raise WireError(f"a {type(message).__name__} frame arrived before the greeting")
 
         def on_close(connection: Connection, why: str) -> None:
             self.connections.discard(connection)
+            self._strangers.pop(connection, None)
+            for deadline in deadlines:
+                deadline.cancel()
             if peers:
                 self._on_gone(peers[0], why)
+            elif connection.spoke:
+                self._log.warning("connection refused", peer=connection.peer, why=why)
+            else:
+                self._log.debug("connection without a word", peer=connection.peer, why=why)
 
-        return Connection(on_frame, on_close, GREETING_BYTES, on_open)
+        return Connection(on_frame, on_close, 0, GREETING_BYTES, on_open)
 
     def _greet(self, connection: Connection, nonce: bytes, hello: Hello) -> Peer:
         us = self._identity
         try:
             if hello.cluster != us.cluster:
-                raise WireError(f"this is the cluster {us.cluster!r}, not {hello.cluster!r}: see [cluster] name")
+                raise WireError(f"this is the cluster {us.cluster!r}, not {hello.cluster!r:.80}: see [cluster] name")
             expected = prove(us.secret, "client", nonce, hello.nonce, hello.cluster, hello.role, hello.node, hello.view)
             if not same(hello.proof, expected):
                 raise WireError("the secrets differ: see [cluster] secret")
             if hello.role != "status" and hello.view != us.view:
-                raise WireError(f"this cluster computes {us.view}, not {hello.view}: all roles need the same [job]")
+                raise WireError(f"this cluster computes {us.view}, not {hello.view:.80}: all roles need the same [job]")
             window, places = self._welcome(hello)
         except WireError as error:
             connection.send(Refused(str(error)))
@@ -155,14 +171,12 @@ async def connect(identity: Identity, address: str, role: str, on_frame: OnFrame
     """
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[Peer] = loop.create_future()
-    ours = os.urandom(16)
+    ours = os.urandom(NONCE_BYTES)
     nonces: list[bytes] = []
 
     def frame(connection: Connection, message: Message, payload: Payload) -> None:
         if ready.done():
-            if isinstance(message, Beat):
-                ready.result().report = message.report
-            on_frame(ready.result(), message, payload)
+            _hear(ready.result(), message, payload, on_frame)
         elif isinstance(message, Challenge) and not nonces:
             nonces.append(message.nonce)
             us = identity
@@ -171,7 +185,7 @@ async def connect(identity: Identity, address: str, role: str, on_frame: OnFrame
         elif isinstance(message, Welcome) and nonces:
             if not same(message.proof, prove(identity.secret, "server", ours, nonces[0], message.node)):
                 raise WireError(f"{address} does not know the secret: see [cluster] secret")
-            connection.max_payload = identity.max_frame
+            connection.admit(identity.max_frame)
             ready.set_result(Peer(connection, role, message.node, message.window, message.places))
         elif isinstance(message, Refused):
             raise WireError(f"{address} refused us: {message.reason}")
@@ -185,7 +199,7 @@ async def connect(identity: Identity, address: str, role: str, on_frame: OnFrame
             ready.set_exception(WireError(why))
 
     host, _, port = address.rpartition(":")
-    transport, _ = await loop.create_connection(lambda: Connection(frame, gone, GREETING_BYTES), host.strip("[]"),
+    transport, _ = await loop.create_connection(lambda: Connection(frame, gone, 0, GREETING_BYTES), host.strip("[]"),
                                                 int(port))
     try:
         return await asyncio.wait_for(asyncio.shield(ready), GREETING_SECONDS)
@@ -193,3 +207,12 @@ async def connect(identity: Identity, address: str, role: str, on_frame: OnFrame
         transport.abort()
         ready.cancel()
         raise
+
+
+def _hear(peer: Peer, message: Message, payload: Payload, on_frame: OnFrame) -> None:
+    """Passes on what a role of the peer's kind may say."""
+    if type(message) not in SAYS.get(peer.role, ()):
+        raise WireError(f"a {peer.role} has no business sending a {type(message).__name__} frame")
+    if isinstance(message, Beat):
+        peer.report = message.report
+    on_frame(peer, message, payload)

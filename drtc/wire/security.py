@@ -17,7 +17,8 @@ def prove(secret: str, side: str, theirs: bytes, ours: bytes, *about: str) -> by
     """The proof of one side (``client`` or ``server``) over both nonces and what it claims to be."""
     if not secret:
         return b""
-    text = b"\0".join([side.encode(), theirs, ours, *(word.encode() for word in about)])
+    parts = [side.encode(), theirs, ours, *(word.encode() for word in about)]
+    text = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
     return hmac.new(secret.encode(), text, hashlib.sha256).digest()
 
 
@@ -40,6 +41,6 @@ def check_listen(host: str, secret: str) -> None:
 def is_loopback(host: str) -> bool:
     try:
         found = socket.getaddrinfo(host, None)
-    except OSError as error:
-        raise ClusterError(f"the host {host!r} is not known here: {error.strerror or error}") from error
+    except (OSError, UnicodeError) as error:
+        raise ClusterError(f"the host {host!r} is not known here: {getattr(error, 'strerror', None) or error}") from error
     return all(ipaddress.ip_address(str(entry[4][0]).split("%")[0]).is_loopback for entry in found)

@@ -84,8 +84,8 @@ class Bench:
             seconds_from_start=last - cost.began, seconds_to_exit=cost.ended - cost.began, mb=cost.peak / 2 ** 20,
             right=right, elsewhere=cost.elsewhere,
             by_role={role: cpu * per_event for role, cpu in cost.by_role.items()},
+            by_role_running={role: cpu * per_event for role, cpu in cost.since(first).items()},
             mb_by_role={role: peak / 2 ** 20 for role, peak in cost.peak_by_role.items()},
-            threads={role: [cpu * per_event for cpu in each] for role, each in cost.threads.items()},
             stage_seconds=ran.stages if ran else {},
         )
 
@@ -95,7 +95,7 @@ def together(costs: Sequence[Cost]) -> Cost:
     first = costs[0]
     return Cost(0, min(cost.began for cost in costs), max(cost.ended for cost in costs),
                 sum(cost.cpu for cost in costs), {"loop": sum(sum(cost.by_role.values()) for cost in costs)},
-                first.threads, sum(cost.peak for cost in costs), {"loop": sum(cost.peak for cost in costs)},
+                [], sum(cost.peak for cost in costs), {"loop": sum(cost.peak for cost in costs)},
                 max(0.0, first.elsewhere - sum(cost.cpu / (cost.ended - cost.began) for cost in costs[1:])))
 
 
@@ -157,27 +157,34 @@ def _speeds(report: Report, runs: dict[str, list[dict[str, Any]]]) -> None:
 
 
 def _stages(report: Report, route: str, compiled: bool, runs: list[dict[str, Any]]) -> None:
-    """CPU by role is the kernel's. Within the workers it is dealt out as their own clocks say; in the collector its
-    threads tell reading (and routing) from packing and sending."""
-    roles = {role: middle([one["by_role"].get(role, 0.0) for one in runs])
-             for role in ("collector", "coordinator", "compute", "worker", "forkserver", "supervisor")}
+    """CPU by role is the kernel's; "running" leaves out what was spent before the first partition was assigned.
+    Within the workers it is dealt out as their own clocks say; in the collector its threads tell the stages apart."""
+    running, whole = ({name: middle([one[kind].get(name, 0.0) for one in runs]) for name in runs[0]["by_role"]}
+                      for kind in ("by_role_running", "by_role"))
     budget = BUDGET.get((route == "partition", compiled), {})
-    loop = middle([one["threads"]["collector"][0] for one in runs])
-    reader = middle([one["threads"]["collector"][1] for one in runs])
-    rows: list[list[object]] = [["collector", roles["collector"], budget.get("collector", "")],
-                                ["  read (other threads)", roles["collector"] - loop - reader, ""],
-                                ["  route (the reader's thread)", reader, ""], ["  pack and send (loop)", loop, ""],
-                                ["coordinator", roles["coordinator"], budget.get("coordinator", "")],
-                                ["compute node: deal, join", roles["compute"], budget.get("compute", "")],
-                                ["workers", roles["worker"], budget.get("worker", "")]]
+    rows: list[list[object]] = []
+
+    def row(title: str, *names: str, allowed: str = "") -> None:
+        rows.append([title, *(sum(each.get(name, 0.0) for name in names) for each in (running, whole)),
+                     budget.get(allowed, "")])
+
+    row("collector", "collector", allowed="collector")
+    row("  read (kafka-python's threads)", *(f"collector/{thread}" for thread in range(2, 9)))
+    row("  route (the reader's thread)", "collector/1")
+    row("  pack and send (the loop)", "collector/0")
+    row("coordinator", "coordinator", allowed="coordinator")
+    row("compute node: deal and hand over", "compute", allowed="compute")
+    row("workers", "worker", allowed="worker")
     told = [one["stage_seconds"] for one in runs if one["stage_seconds"]]
     for stage in STAGES:
         part = middle([one.get(stage, 0.0) / sum(one.values()) for one in told])
-        rows.append([f"  {'save (join, fence, SQLite)' if stage == 'merge' else stage}", part * roles["worker"], ""])
-    everything = middle([one["cpu_us"] for one in runs])
-    rows += [["supervisor, forkserver", roles["forkserver"] + roles["supervisor"], ""],
-             ["all (the kernel's sum)", everything, budget.get("all", "")]]
-    report.table(f"CPU us/event by stage, {drtc_name(route, compiled)}", ["stage", "measured", "DESIGN.md 10"], rows)
+        title = {"fold": "join (fold by key)", "merge": "save (fence, merge, SQLite)"}.get(stage, stage)
+        rows.append([f"  {title}", part * running["worker"], "", ""])
+    row("supervisor, forkserver", "supervisor", "forkserver")
+    rows.append(["all", sum(cpu for name, cpu in running.items() if "/" not in name),
+                 middle([one["cpu_us"] for one in runs]), budget.get("all", "")])
+    report.table(f"CPU us/event by stage, {drtc_name(route, compiled)}",
+                 ["stage", "running", "with start and end", "DESIGN.md 10"], rows)
 
 
 def _aims(report: Report, runs: dict[str, list[dict[str, Any]]], variants: Sequence[tuple[str, bool]]) -> None:

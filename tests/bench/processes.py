@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable, Iterator, Mapping, Sequence
 
+Spent = dict[str, float]  # CPU seconds of each role; of its first process' threads, oldest first, as ``role/0`` ...
+
 TICK = 1 / os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 LOOK_SECONDS = 0.05
@@ -26,6 +28,7 @@ class Seen:
     """What is known of one process."""
 
     pid: int
+    parent: str  # the role of the process that started it
     role: str
     cpu: float = 0.0  # seconds
     resident: int = 0  # bytes, now
@@ -41,11 +44,20 @@ class Cost:
     began: float  # epoch seconds
     ended: float
     cpu: float  # seconds, all processes, exact
-    by_role: dict[str, float]  # CPU seconds, as far as was seen
-    threads: dict[str, list[float]]  # of each role's first process: CPU seconds of its threads, oldest first
+    by_role: Spent  # as far as was seen
+    history: list[tuple[float, Spent]]  # the same as it grew, with epoch seconds
     peak: int  # bytes resident, all processes together
     peak_by_role: dict[str, int]
     elsewhere: float  # processors that were busy with something else, on average
+
+    def since(self, at: float) -> Spent:
+        """What was spent after that time: the whole without what starting cost."""
+        spent: Spent = {}
+        for seen, by_role in self.history:
+            if seen > at:
+                break
+            spent = by_role
+        return {name: cpu - spent.get(name, 0.0) for name, cpu in self.by_role.items()}
 
 
 class Watched:
@@ -59,6 +71,7 @@ class Watched:
         self._apart = apart
         self.seen: dict[int, Seen] = {}
         self.peak = 0
+        self._history: list[tuple[float, Spent]] = []
         self._lock = threading.Lock()
         self._busy = machine_busy() - sum(map(cpu_of, apart))
         self.began = time.time()
@@ -98,15 +111,12 @@ class Watched:
         cpu = usage.ru_utime + usage.ru_stime + sum(self._orphans())
         self._over.set()
         self._thread.join()
-        by_role: dict[str, float] = {}
         peaks: dict[str, int] = {}
-        threads: dict[str, list[float]] = {}
         for each in self.seen.values():
-            by_role[each.role] = by_role.get(each.role, 0.0) + each.cpu
             peaks[each.role] = peaks.get(each.role, 0) + each.peak
-            threads.setdefault(each.role, [each.threads[thread] for thread in sorted(each.threads)])
         elsewhere = max(0.0, busy - cpu) / (ended - self.began)
-        return Cost(self.process.returncode, self.began, ended, cpu, by_role, threads, self.peak, peaks, elsewhere)
+        return Cost(self.process.returncode, self.began, ended, cpu, self._spent(), self._history, self.peak, peaks,
+                    elsewhere)
 
     def kill(self) -> None:
         """Ends every process of it at once."""
@@ -140,7 +150,7 @@ class Watched:
             self._over.wait(LOOK_SECONDS)
 
     def _look(self) -> None:
-        todo = [(self.process.pid, "")] + [(pid, seen.role) for pid, seen in self.seen.items()]
+        todo = [(self.process.pid, "")] + [(pid, seen.parent) for pid, seen in self.seen.items()]
         done = set()
         while todo:
             pid, parent = todo.pop()
@@ -150,9 +160,9 @@ class Watched:
                 continue
             done.add(pid)
             if pid not in self.seen:
-                self.seen[pid] = Seen(pid, self._name_of(pid, parent))
+                self.seen[pid] = Seen(pid, parent, "")
             seen = self.seen[pid]
-            if seen.role == parent:  # it was seen between fork and exec
+            if seen.role in ("", parent):  # it is new, or it was seen between fork and exec
                 seen.role = self._name_of(pid, parent)
             try:
                 seen.cpu = max(seen.cpu, cpu_of(pid))
@@ -165,6 +175,15 @@ class Watched:
             except (OSError, IndexError):
                 continue  # it ended while it was looked at
         self.peak = max(self.peak, sum(self.seen[pid].resident for pid in done))
+        self._history.append((time.time(), self._spent()))
+
+    def _spent(self) -> Spent:
+        found: Spent = {}
+        for each in self.seen.values():
+            if each.role not in found:
+                found |= {f"{each.role}/{number}": each.threads[id] for number, id in enumerate(sorted(each.threads))}
+            found[each.role] = found.get(each.role, 0.0) + each.cpu
+        return found
 
 
 def drtc_role(pid: int, parent: str) -> str:

@@ -48,9 +48,13 @@ def live(trial: Trial) -> Outcome:
 @pytest.mark.parametrize(("kind", "route"), WAYS)
 def test_killed_at_every_point(kind: str, route: str, role: str, given: Input, dice: random.Random,
                                tmp_path: Path) -> None:
-    outcome = live(Trial(tmp_path / "trial", Shape(route), given.source(kind), given.made.truth,
-                         scenarios.kills(role, dice)))
-    assert not outcome.missed, "nobody got to these points"
+    faults = scenarios.kills(role, dice)
+    for attempt in range(3):
+        trial = Trial(tmp_path / f"trial-{attempt}", Shape(route), given.source(kind), given.made.truth, faults)
+        faults = live(trial).missed  # the input was at its end before anybody got to these
+        if not faults:
+            return
+    pytest.fail(f"nobody got to these points: {faults}")
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -86,7 +90,7 @@ def test_without_the_fence_events_count_twice(given: Input, dice: random.Random,
 
 
 def test_with_early_commits_events_are_lost(given: Input, dice: random.Random, tmp_path: Path) -> None:
-    trial = Trial(tmp_path / "trial", Shape("key", commit=0.01), given.source("kafka"), given.made.truth,
-                  [f"collector:commit:after:{dice.randint(3, 5)}"], broken="commits")
-    outcome = trial.run()
+    faults = [f"compute:accept:before:{dice.randint(3, 9)}:stop", f"collector:commit:after:{dice.randint(15, 30)}"]
+    outcome = Trial(tmp_path / "trial", Shape("key", commit=0.01), given.source("kafka"), given.made.truth, faults,
+                    broken="commits").run()
     assert outcome.verdict.lost and not outcome.verdict.doubled, outcome.verdict

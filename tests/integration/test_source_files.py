@@ -18,7 +18,7 @@ from drtc.stores.offsets import Offsets
 from drtc.stores.sqlite import SQLiteSettings
 
 SPAWN = multiprocessing.get_context("spawn")
-LINES = 20_000
+LINES = 30_000
 SECONDS = 60.0
 
 

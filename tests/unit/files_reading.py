@@ -1,4 +1,4 @@
-"""A collector in small, for the tests of the files source: reads what there is, commits when told, counts every line."""
+"""A collector in small, for the tests of the files source: reads what there is, commits when told, keeps every line."""
 from __future__ import annotations
 
 from collections import defaultdict

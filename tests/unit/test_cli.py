@@ -4,6 +4,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -142,9 +143,11 @@ def test_a_reader_that_leaves_is_not_worth_a_word(results: str) -> None:
     with opened(load(results, environ={})) as (store, view):
         store.save(view, [Row(Id(f"user{number}", DAY), DAY + 86400.0, 0, (1, 1.0, ["x" * 50]), b"")
                           for number in range(5000)])
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     for command, lines in (["query", "--format", "csv"], 1), (["config"], 0):
         command = [sys.executable, "-m", "drtc", *command, "-c", str(Path(results).absolute())]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as process:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT,
+                              env=buffered) as process:
             assert process.stdout is not None and process.stderr is not None
             read = [process.stdout.readline() for _ in range(lines)]
             process.stdout.close()

@@ -79,8 +79,7 @@ def test_a_piece_that_comes_again_is_skipped(store: MemoryStore, layout: Layout)
     assert done.replayed == 1
 
 
-def test_a_replay_that_was_cut_differently_counts_only_what_lies_past_the_fence(store: MemoryStore,
-                                                                                 layout: Layout) -> None:
+def test_a_replay_cut_differently_counts_only_what_lies_past_the_fence(store: MemoryStore, layout: Layout) -> None:
     made = merger(store, layout)
     made.add(piece(0, 9, 3))
     made.attempt()

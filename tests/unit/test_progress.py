@@ -152,10 +152,10 @@ def test_json_lines_are_objects(log: io.StringIO) -> None:
 
 
 def test_libraries_are_heard_only_when_they_warn(log: io.StringIO) -> None:
-    logging.getLogger("kafka").info("chatter")
-    logging.getLogger("kafka").warning("trouble")
+    logging.getLogger("library").info("chatter")
+    logging.getLogger("library").warning("trouble")
     Log("compute").debug("detail")
-    assert [each.split(" ", 1)[1] for each in log.getvalue().splitlines()] == ["kafka warning: trouble"]
+    assert [each.split(" ", 1)[1] for each in log.getvalue().splitlines()] == ["library warning: trouble"]
 
 
 def test_the_banner_says_what_is_in_force() -> None:

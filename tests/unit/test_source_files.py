@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from drtc.errors import ConfigError, SourceError
+from drtc.errors import ConfigError, SourceError, StoreUnavailable
 from drtc.sources import SourceContext, open_source, settings_class
 from drtc.sources.base import Position
 from drtc.sources.files import FilesSettings
@@ -257,18 +257,16 @@ def test_the_note_is_kept_and_durable_at_once(tmp_path: Path) -> None:
     assert again.positions == {"a": Position(0, NOTE)}
 
 
-def test_commits_wait_for_the_store(tmp_path: Path) -> None:
+def test_a_commit_that_is_not_durable_is_said_and_can_be_repeated(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x\n")
     store = new_store()
     reading = Reading(tmp_path, store, path="a").drain()
     reading.source.commit({"a": Position(0, NOTE)})
     content(store).unavailable = "switched off"
-    reading.commit()
-    assert reading.warnings == ["offsets are committed later: switched off"]
+    with pytest.raises(StoreUnavailable):
+        reading.commit()
     content(store).unavailable = ""
-    reading.read()
-    reading.time += 2
-    reading.read()
+    reading.commit()
     again = Reading(tmp_path, store, path="a")
     again.read()
     assert again.positions == {"a": Position(2, NOTE)}

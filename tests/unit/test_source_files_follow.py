@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from drtc.errors import SourceError
+from drtc.stores.memory import content
 
 from .files_reading import Reading, new_store
 
@@ -179,6 +180,20 @@ def test_generations_do_not_pile_up_in_the_store(tmp_path: Path) -> None:
         log.rename(tmp_path / "a.log.1")
         reading.drain(3).commit().drain(30).commit().close()
     assert len(Reading(tmp_path, store, path="a.log", **FOLLOW).source._offsets.load()) == 2  # type: ignore[arg-type]
+
+
+def test_a_store_that_is_away_when_a_rotated_file_is_finished(tmp_path: Path) -> None:
+    log, store = tmp_path / "a.log", new_store()
+    log.write_bytes(b"1\n")
+    reading = following(tmp_path, store, "a.log*").drain().commit()
+    log.rename(tmp_path / "a.log.1")
+    reading.drain(3)
+    content(store).unavailable = "switched off"
+    reading.drain(30)
+    assert reading.warnings[0] == "what is known of finished files is saved later: switched off"
+    content(store).unavailable = ""
+    reading.drain(3)
+    assert reading.source._offsets.load()["a.log"].detail["finished"]
 
 
 def test_a_rotated_away_file_that_is_gone_after_a_restart_is_told(tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
 """A whole cluster of decision objects without a socket, a clock or a process: every step is one random choice.
 
-Collectors (Flow), coordinators (Dispatch) and compute nodes (Plan, Mapper, Merger) are the product's own. What lies between
-them, links that deliver in order until they are cut, processes that die and zombies that come back, is played here.
+Collectors (Flow), coordinators (Dispatch) and compute nodes (Plan, Mapper, Merger) are the product's own. What lies
+between them, links that deliver in order until they are cut, processes that die and zombies, is played here.
 """
 from __future__ import annotations
 
 import itertools
+import json
 import random
 from collections import deque
 from typing import Any
@@ -42,6 +43,7 @@ class Sums(drtc.Job):
 
     def map(self, event: Any) -> Any:
         yield event["k"], {"events": 1, "last": event["n"]}
+        yield event["p"], {"events": 1, "last": event["n"]}
         yield "all", {"events": 1}
 
 
@@ -202,7 +204,8 @@ class World:
             for _ in range(count):
                 offset += dice.choice((1, 1, 1, 2, 5))  # gaps, as compaction and transactions leave them
                 number = next(numbers)
-                text = f'{{"k": "k{number % KEYS}", "n": {number}}}' if number % POISON else "no json"
+                text = f'{{"k": "k{number % KEYS}", "p": "{partition}", "n": {number}}}'
+                text = text if number % POISON else "no json"
                 found.append((offset, text.encode()))
             self.messages[partition] = found
         self.coordinators = [Coordinator(self, "a1"), Coordinator(self, "a2")]
@@ -403,15 +406,15 @@ class World:
         return [read(row).raw for row in rows]
 
     def truth(self) -> dict[Any, int]:
-        import json
-
         found: dict[Any, int] = {}
-        for messages in self.messages.values():
-            for _, value in messages:
-                if value != b"no json":
-                    for key in (json.loads(value)["k"], "all"):
-                        found[key] = found.get(key, 0) + 1
+        for partition in PARTITIONS:
+            for event in self.events(partition):
+                for key in (event["k"], partition, "all"):
+                    found[key] = found.get(key, 0) + 1
         return found
+
+    def events(self, partition: str) -> list[dict[str, Any]]:
+        return [json.loads(value) for _, value in self.messages[partition] if value != b"no json"]
 
 
 def _shares(send: Any) -> list[bytes]:

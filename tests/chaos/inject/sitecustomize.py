@@ -4,7 +4,7 @@ Python imports this module at its start where its directory is on PYTHONPATH; th
 
 DRTC_CHAOS        faults, separated by commas: ``role:point:edge:n[:stop]``, such as ``worker:save:after:17``: at the
                   17th time that one process of the role gets there, kill -9, or SIGSTOP where it says ``stop``
-DRTC_CHAOS_MARKS  a directory: a fault that has happened leaves a file with the process id in it, and never happens again
+DRTC_CHAOS_MARKS  a directory: a fault that has happened leaves a file with the process id there, and happens only once
 DRTC_CHAOS_BREAK  what is broken on purpose, to see that the suite notices: ``fence`` or ``commits``
 """
 from __future__ import annotations
