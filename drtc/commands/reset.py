@@ -11,6 +11,7 @@ from ..compute.records import lanes_view
 from ..errors import ClusterError, DrtcError, StoreError, StoreUnavailable
 from ..observe.tables import counted
 from ..sources import SourceContext, open_source
+from ..sources.base import Source
 from ..stores.offsets import view_of as offsets_view
 from .results import opened
 
@@ -28,20 +29,19 @@ def reset(config: Config, yes: bool) -> None:
     _refuse_while_running(config)
     with opened(config) as (store, view):
         source = open_source(config.source, SourceContext(config.base, view.name, None, True))
-        forget = getattr(source, "forget", None)  # only a source that keeps its offsets itself has it
+        elsewhere = type(source).forget is not Source.forget
         # In this order a reset that dies half-way leaves what the next run makes whole: without offsets everything is
         # read again, and fences, whose lane numbers go last, still say what is in a record that was left.
         companions = {"committed offset": offsets_view(view.name), "record": view,
                       "dead letter": dead_view(view.name), "lane number": lanes_view(view.name)}
         counts = [_count(store, each, noun) for noun, each in companions.items() if noun != "lane number"]
         click.echo(f"reset drops {view.name} from {config.types['store']}: {', '.join(counts)}"
-                   + (f"; and what the {config.types['source']} source has committed" if forget else ""))
+                   + (f"; and what the {config.types['source']} source has committed" if elsewhere else ""))
         if not yes:
             if not sys.stdin.isatty():
                 raise click.UsageError("reset asks before it drops, and nobody can answer here: say --yes")
             click.confirm("Everything is counted anew at the next run. Drop it?", abort=True)
-        if forget is not None:
-            forget()
+        source.forget()
         for each in companions.values():
             store.drop(each)
         click.echo("dropped")

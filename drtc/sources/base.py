@@ -99,6 +99,14 @@ class Source(ABC):
         """For each assigned partition, the greatest end known without asking anybody: what lag is counted from."""
         return {}
 
+    def forget(self) -> None:
+        """Drops what was committed outside of the store, so that the next run begins anew (``drtc reset``). Called on a
+        source that is not open.
+
+        Raises:
+            SourceError: it cannot be dropped; nothing else is dropped then either.
+        """
+
     @abstractmethod
     def close(self) -> None:
         """Leaves the group, closes files and connections. May be called from another thread; idempotent."""

@@ -213,6 +213,11 @@ class KafkaSource(Source):
         ends = {self._names[place]: self._consumer.highwater(place) for place in self._ours(self._places)}
         return {name: end for name, end in ends.items() if end is not None}
 
+    def forget(self) -> None:
+        from .kafka_client import forget_group
+
+        forget_group(self._settings, self._group, self._base)
+
     def close(self) -> None:
         self._closing.set()
         if self._holder != threading.get_ident():  # else read leaves the group when it returns

@@ -6,12 +6,12 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
-from kafka import KafkaConsumer
+from kafka import KafkaAdminClient, KafkaConsumer
 from kafka import errors as kafka_errors
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import KafkaError
 
-from ..errors import SourceError
+from ..errors import SourceError, SourceUnavailable
 from .kafka_batches import install, never_create_topics, receive_much
 
 if TYPE_CHECKING:
@@ -126,11 +126,34 @@ def in_words(error: KafkaError) -> SourceError:
     return SourceError(f"kafka: {text}")
 
 
+def forget_group(settings: KafkaSettings, group: str, base: Path) -> None:
+    """Removes the group with all that it has committed; one that does not exist is passed over.
+
+    Raises:
+        SourceError: the brokers refuse, or none answers.
+    """
+    if not answers(settings):
+        raise SourceUnavailable(f"{named(settings)} does not answer: what group {group} committed there cannot be "
+                                "dropped now")
+    try:
+        admin = KafkaAdminClient(**_access(settings, base))
+        try:
+            for _, outcome in admin.delete_groups([group]):
+                if not issubclass(outcome, (kafka_errors.NoError, kafka_errors.GroupIdNotFoundError)):
+                    raise outcome(group)
+        finally:
+            admin.close()
+    except kafka_errors.GroupIdNotFoundError:
+        return
+    except kafka_errors.NonEmptyGroupError as error:
+        raise SourceError(f"kafka keeps group {group}, for somebody reads in it: stop the job and try again") from error
+    except KafkaError as error:
+        raise in_words(error) from error
+
+
 def _config(settings: KafkaSettings, group: str, base: Path) -> dict[str, Any]:
-    config: dict[str, Any] = {
-        "bootstrap_servers": [str(address) for address in settings.brokers],
-        "bootstrap_timeout_ms": 3000,
-        "client_id": "drtc",
+    return {
+        **_access(settings, base),
         "group_id": group,
         "group_instance_id": settings.member or None,
         "partition_assignment_strategy": (CooperativeStickyAssignor(),),
@@ -144,10 +167,19 @@ def _config(settings: KafkaSettings, group: str, base: Path) -> dict[str, Any]:
         "fetch_max_wait_ms": 100,  # a partition that is resumed waits for the request under way
         "fetch_max_bytes": settings.fetch_bytes,
         "max_partition_fetch_bytes": settings.partition_fetch_bytes,
+        "metrics_enabled": False,
+        "metadata_max_age_ms": 30000,  # a topic that is made again should not stay unnoticed for minutes
+    }
+
+
+def _access(settings: KafkaSettings, base: Path) -> dict[str, Any]:
+    """How the brokers are reached, by whatever client."""
+    config: dict[str, Any] = {
+        "bootstrap_servers": [str(address) for address in settings.brokers],
+        "bootstrap_timeout_ms": 3000,
+        "client_id": "drtc",
         "receive_buffer_bytes": None,
         "reconnect_backoff_max_ms": 2000,
-        "metadata_max_age_ms": 30000,  # a topic that is made again should not stay unnoticed for minutes
-        "metrics_enabled": False,
         "security_protocol": settings.security,
     }
     for key, name in (("ssl_cafile", settings.ca_file), ("ssl_certfile", settings.cert_file),

@@ -37,6 +37,8 @@ class Connection(asyncio.BufferedProtocol):
         self._filled = 0
         self._message: Message | None = None
         self._why = ""
+        self.spoke = False  # it has sent anything
+        self.ended = False  # by us, not by the peer
 
     # --- asyncio's side ---
 
@@ -55,6 +57,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         self.heard = asyncio.get_running_loop().time()
+        self.spoke = True
         try:
             if self._body is not None:
                 self._filled += nbytes
@@ -151,12 +154,14 @@ class Connection(asyncio.BufferedProtocol):
 
     def close(self, why: str) -> None:
         """Closes after what was queued has been sent."""
-        self._why = self._why or why
         if self._transport is not None:
+            self._why = self._why or why
+            self.ended = True
             self._transport.close()
 
     def abort(self, why: str) -> None:
         """Closes at once."""
-        self._why = self._why or why
         if self._transport is not None:
+            self._why = self._why or why
+            self.ended = True
             self._transport.abort()

@@ -1,7 +1,7 @@
 """Links between roles: who listens, who connects, and the handshake that makes a connection a peer.
 
-The listening side sends a Challenge, the other answers Hello, then Welcome or Refused. Until then frames are small and the
-time is short; afterwards every frame goes to the role.
+The listening side sends a Challenge, the other answers Hello, then Welcome or Refused. Until then frames are small,
+the time is short and strangers are few; afterwards every frame that a peer of its role may send goes to our role.
 """
 from __future__ import annotations
 
@@ -67,14 +67,14 @@ class Listener:
 
     def __init__(self, identity: Identity, welcome: Callable[[Hello], tuple[int, int]], joined: Callable[[Peer], None],
                  on_frame: OnFrame, on_gone: OnGone) -> None:
-        self._identity = identity
+        self.identity = identity
+        self.joined = joined
+        self.on_frame = on_frame
+        self.on_gone = on_gone
         self._welcome = welcome
-        self._joined = joined
-        self._on_frame = on_frame
-        self._on_gone = on_gone
         self._log = Log(identity.role, node=identity.node)
         self._server: asyncio.Server | None = None
-        self._strangers: dict[Connection, None] = {}  # the oldest first
+        self._strangers: dict[_Guest, None] = {}  # the oldest first
         self.connections: set[Connection] = set()
 
     async def listen(self, address: str) -> str:
@@ -85,12 +85,12 @@ class Listener:
         """
         host, _, port = address.rpartition(":")
         host = host.strip("[]")
-        check_listen(host, self._identity.secret)
+        check_listen(host, self.identity.secret)
         try:
             self._server = await asyncio.get_running_loop().create_server(self._accept, host, int(port))
         except OSError as error:
             raise ClusterError(f"cannot listen on {address}: {os.strerror(error.errno) if error.errno else error}; "
-                               f"set another [{self._identity.role}] listen") from error
+                               f"set another [{self.identity.role}] listen") from error
         bound = self._server.sockets[0].getsockname()
         return f"[{bound[0]}]:{bound[1]}" if ":" in bound[0] else f"{bound[0]}:{bound[1]}"
 
@@ -101,66 +101,103 @@ class Listener:
             connection.close("this role is stopping")
 
     def _accept(self) -> Connection:
-        nonce = os.urandom(NONCE_BYTES)
-        peers: list[Peer] = []
-        deadlines: list[asyncio.TimerHandle] = []
+        return _Guest(self).connection
 
-        def on_open(connection: Connection) -> None:
-            self.connections.add(connection)
-            self._strangers[connection] = None
-            if len(self._strangers) > MOST_STRANGERS:
-                next(iter(self._strangers)).abort(f"more than {MOST_STRANGERS} connections have not greeted")
-            connection.send(Challenge(nonce, __version__))
-            deadlines.append(asyncio.get_running_loop().call_later(GREETING_SECONDS, too_late, connection))
+    # --- called by guests ---
 
-        def too_late(connection: Connection) -> None:
-            connection.abort("it asks for longer than a status takes" if peers else "no greeting arrived in time")
+    def opened(self, guest: _Guest) -> None:
+        self.connections.add(guest.connection)
+        self._strangers[guest] = None
+        if len(self._strangers) > MOST_STRANGERS:
+            oldest = next(iter(self._strangers))
+            del self._strangers[oldest]
+            oldest.connection.abort(f"more than {MOST_STRANGERS} connections have not greeted")
 
-        def on_frame(connection: Connection, message: Message, payload: Payload) -> None:
-            if peers:
-                if peers[0].role == "status" and connection.unsent > SCRATCH:
-                    raise WireError("it asks and does not read the answers")
-                _hear(peers[0], message, payload, self._on_frame)
-            elif isinstance(message, Hello):
-                peers.append(self._greet(connection, nonce, message))
-                self._strangers.pop(connection, None)
-                if message.role != "status":
-                    deadlines.pop().cancel()
-                connection.admit(self._identity.max_frame)
-                self._joined(peers[0])
-            else:
-                raise WireError(f"a {type(message).__name__} frame arrived before the greeting")
+    def greeted(self, guest: _Guest, nonce: bytes, hello: Hello) -> Peer:
+        """Lets it in.
 
-        def on_close(connection: Connection, why: str) -> None:
-            self.connections.discard(connection)
-            self._strangers.pop(connection, None)
-            for deadline in deadlines:
-                deadline.cancel()
-            if peers:
-                self._on_gone(peers[0], why)
-            elif connection.spoke:
-                self._log.warning("connection refused", peer=connection.peer, why=why)
-            else:
-                self._log.debug("connection without a word", peer=connection.peer, why=why)
-
-        return Connection(on_frame, on_close, 0, GREETING_BYTES, on_open)
-
-    def _greet(self, connection: Connection, nonce: bytes, hello: Hello) -> Peer:
-        us = self._identity
+        Raises:
+            WireError: it is refused, and was told so.
+        """
+        us, connection = self.identity, guest.connection
         try:
             if hello.cluster != us.cluster:
-                raise WireError(f"this is the cluster {us.cluster!r}, not {hello.cluster!r:.80}: see [cluster] name")
+                raise WireError(f"this is the cluster {us.cluster!r}, not {hello.cluster!r}: see [cluster] name")
             expected = prove(us.secret, "client", nonce, hello.nonce, hello.cluster, hello.role, hello.node, hello.view)
             if not same(hello.proof, expected):
                 raise WireError("the secrets differ: see [cluster] secret")
             if hello.role != "status" and hello.view != us.view:
-                raise WireError(f"this cluster computes {us.view}, not {hello.view:.80}: all roles need the same [job]")
+                raise WireError(f"this cluster computes {us.view}, not {hello.view}: all roles need the same [job]")
             window, places = self._welcome(hello)
         except WireError as error:
             connection.send(Refused(str(error)))
             raise
+        self._strangers.pop(guest, None)
         connection.send(Welcome(us.node, window, places, prove(us.secret, "server", hello.nonce, nonce, us.node)))
+        connection.admit(us.max_frame)
         return Peer(connection, hello.role, hello.node, window, places)
+
+    def closed(self, guest: _Guest, why: str) -> None:
+        self.connections.discard(guest.connection)
+        self._strangers.pop(guest, None)
+        peer = guest.peer
+        if peer is not None:
+            self.on_gone(peer, why)
+            if peer.role != "status":
+                return  # the role itself says what it has lost
+        if guest.connection.spoke and peer is None or guest.connection.ended:
+            self._log.warning("connection refused", peer=guest.connection.peer, why=why)
+
+
+class _Guest:
+    """A connection that was accepted: a stranger until it has greeted, then a peer."""
+
+    def __init__(self, listener: Listener) -> None:
+        self.connection = Connection(self._frame, self._closed, 0, GREETING_BYTES, self._opened)
+        self.peer: Peer | None = None
+        self._listener = listener
+        self._nonce = os.urandom(NONCE_BYTES)
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def _opened(self, connection: Connection) -> None:
+        self._deadline = asyncio.get_running_loop().call_later(GREETING_SECONDS, self._late)
+        connection.send(Challenge(self._nonce, __version__))
+        self._listener.opened(self)
+
+    def _late(self) -> None:
+        if self.peer is None:
+            self.connection.abort("no greeting arrived in time")
+        elif self.peer.role == "status":
+            self.connection.abort("it asks for longer than a status takes")
+
+    def _frame(self, connection: Connection, message: Message, payload: Payload) -> None:
+        if self.peer is not None:
+            if self.peer.role == "status" and connection.unsent > SCRATCH:
+                raise WireError("it asks and does not read the answers")
+            hear(self.peer, message, payload, self._listener.on_frame)
+        elif isinstance(message, Hello):
+            self.peer = self._listener.greeted(self, self._nonce, message)
+            self._listener.joined(self.peer)
+        else:
+            raise WireError(f"a {type(message).__name__} frame arrived before the greeting")
+
+    def _closed(self, connection: Connection, why: str) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._listener.closed(self, why)
+
+
+def hear(peer: Peer, message: Message, payload: Payload, on_frame: OnFrame) -> None:
+    """Passes on what a role of the peer's kind may say.
+
+    Raises:
+        WireError: it may not say this.
+    """
+    if type(message) not in SAYS.get(peer.role, ()):
+        raise WireError(f"a {peer.role} has no business sending a {type(message).__name__} frame")
+    if isinstance(message, Beat):
+        peer.report = message.report
+    on_frame(peer, message, payload)
 
 
 async def connect(identity: Identity, address: str, role: str, on_frame: OnFrame, on_gone: OnGone) -> Peer:
@@ -176,7 +213,7 @@ async def connect(identity: Identity, address: str, role: str, on_frame: OnFrame
 
     def frame(connection: Connection, message: Message, payload: Payload) -> None:
         if ready.done():
-            _hear(ready.result(), message, payload, on_frame)
+            hear(ready.result(), message, payload, on_frame)
         elif isinstance(message, Challenge) and not nonces:
             nonces.append(message.nonce)
             us = identity
@@ -199,20 +236,14 @@ async def connect(identity: Identity, address: str, role: str, on_frame: OnFrame
             ready.set_exception(WireError(why))
 
     host, _, port = address.rpartition(":")
-    transport, _ = await loop.create_connection(lambda: Connection(frame, gone, 0, GREETING_BYTES), host.strip("[]"),
-                                                int(port))
+    connection = Connection(frame, gone, 0, GREETING_BYTES)
+    try:
+        transport, _ = await loop.create_connection(lambda: connection, host.strip("[]"), int(port))
+    except UnicodeError as error:
+        raise WireError(f"{address}: no host can have this name") from error
     try:
         return await asyncio.wait_for(asyncio.shield(ready), GREETING_SECONDS)
     except BaseException:
         transport.abort()
         ready.cancel()
         raise
-
-
-def _hear(peer: Peer, message: Message, payload: Payload, on_frame: OnFrame) -> None:
-    """Passes on what a role of the peer's kind may say."""
-    if type(message) not in SAYS.get(peer.role, ()):
-        raise WireError(f"a {peer.role} has no business sending a {type(message).__name__} frame")
-    if isinstance(message, Beat):
-        peer.report = message.report
-    on_frame(peer, message, payload)

@@ -1,7 +1,7 @@
 """Who may talk: the proof of the shared secret, and where a role may listen.
 
-Each side proves that it knows the secret by an HMAC-SHA256 over both sides' fresh nonces, so that a recorded proof is worth
-nothing. Without a secret the proofs are empty and only loopback is listened on.
+Each side proves that it knows the secret by an HMAC-SHA256 over both sides' fresh nonces, so that a recorded proof is
+worth nothing. Without a secret the proofs are empty and only loopback is listened on.
 """
 from __future__ import annotations
 
@@ -34,13 +34,14 @@ def check_listen(host: str, secret: str) -> None:
         ClusterError: ``host`` is beyond loopback and there is no secret.
     """
     if not secret and not is_loopback(host):
-        raise ClusterError(f"refusing to listen on {host} without a secret: set [cluster] secret (better: the environment's "
-                           "DRTC_CLUSTER_SECRET) on every node, or listen on 127.0.0.1")
+        raise ClusterError(f"refusing to listen on {host} without a secret: set [cluster] secret (better: the "
+                           "environment's DRTC_CLUSTER_SECRET) on every node, or listen on 127.0.0.1")
 
 
 def is_loopback(host: str) -> bool:
     try:
         found = socket.getaddrinfo(host, None)
     except (OSError, UnicodeError) as error:
-        raise ClusterError(f"the host {host!r} is not known here: {getattr(error, 'strerror', None) or error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise ClusterError(f"the host {host!r} is not known here: {reason}") from error
     return all(ipaddress.ip_address(str(entry[4][0]).split("%")[0]).is_loopback for entry in found)

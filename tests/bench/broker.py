@@ -33,6 +33,7 @@ def send(producer: Any, topic: str, value: bytes, partition: int) -> None:
     """Hands one event to the producer, and waits while its queue is full."""
     while True:
         try:
-            return producer.produce(topic, value, None, partition)
+            producer.produce(topic, value, None, partition)
+            return
         except BufferError:
             producer.poll(0.01)

@@ -32,7 +32,7 @@ def confluent(address: str, topic: str, partitions: list[int]) -> Values:
     })
     consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
     while True:
-        yield [message.value() for message in consumer.consume(10_000, 0.1)]
+        yield [message.value() or b"" for message in consumer.consume(10_000, 0.1)]
 
 
 def kafka_python(address: str, topic: str, partitions: list[int]) -> Values:

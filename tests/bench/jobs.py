@@ -1,5 +1,8 @@
 """The jobs that are measured. A run copies this file beside its INI file, as a user would have it."""
+from __future__ import annotations
+
 import json
+from typing import Any, Iterator
 
 import drtc
 
@@ -19,11 +22,11 @@ class CampaignViews(drtc.Job):
 
     views = drtc.Count()
 
-    def open(self, context):
+    def open(self, context: drtc.Context) -> None:
         with open(context.options["campaigns"]) as file:
-            self.campaign = json.load(file)
+            self.campaign: dict[str, str] = json.load(file)
 
-    def map(self, event):
+    def map(self, event: AdEvent) -> Iterator[tuple[str, dict[str, Any]]]:
         if event.event_type == "view":
             yield self.campaign[event.ad_id], {"views": 1}
 
@@ -44,5 +47,5 @@ class Profile(drtc.Job):
     collects = drtc.Count()
     recent = drtc.Recent(20)
 
-    def map(self, action):
+    def map(self, action: Action) -> Iterator[tuple[str, dict[str, Any]]]:
         yield action.device, {f"{action.type}s": 1, "recent": action.doc}

@@ -33,7 +33,8 @@ def run(events: int, seconds: int, budget: int, route: str) -> int:
         topic = load(kafka, campaigns)
         empty = kafka.create_topic(kafka.fresh("empty"), 2)
         apart = [] if os.environ.get(Kafka.variable()) else [kafka.pid]
-        memory = {role: {"memory_bytes": f"{budget}M"} for role in ("coordinator", "compute")}
+        memory: dict[str, dict[str, object]] = {"coordinator": {"memory_bytes": f"{budget}M"},
+                                                "compute": {"memory_bytes": f"{budget}M"}}
 
         idle = _idle(place, campaigns_sections(kafka.address, empty, kafka.fresh("bench"), route), memory)
         sections = campaigns_sections(kafka.address, topic, kafka.fresh("bench"), route) | memory
@@ -76,8 +77,7 @@ def run(events: int, seconds: int, budget: int, route: str) -> int:
     return report.close()
 
 
-def _idle(place: Path, sections: dict[str, dict[str, object]],
-          memory: dict[str, dict[str, str]]) -> dict[str, int]:
+def _idle(place: Path, sections: dict[str, dict[str, object]], memory: dict[str, dict[str, object]]) -> dict[str, int]:
     """What each role takes when there is nothing to do."""
     drtc = Run(place, package(True), sections | memory, until_end=False)
     try:

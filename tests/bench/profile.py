@@ -8,7 +8,7 @@ from typing import Sequence
 from .report import Report, middle, spread
 from .staging import package
 from .streams import Actions
-from .system import Run, read_profiles
+from .system import Run, Sections, read_profiles
 
 LONGEST = 600.0  # seconds of one run
 LEAST = 200_000  # lines a second
@@ -27,8 +27,8 @@ def run(lines: int, rounds: int, routes: Sequence[str], plain: bool) -> int:
             print(f"round {number + 1} of {rounds}", flush=True)
             for route, compiled in variants:
                 place = Path(directory) / f"{route.replace(':', '-')}-{compiled}-{number}"
-                sections = {"job": {"class": "jobs:Profile"}, "source": {"type": "files", "path": source},
-                            "collector": {"route": route}}
+                sections: Sections = {"job": {"class": "jobs:Profile"}, "collector": {"route": route},
+                                      "source": {"type": "files", "path": source}}
                 ran = Run(place, package(compiled), sections).wait(LONGEST)
                 name = f"route={route}{'' if compiled else ', not compiled'}"
                 right = report.check(name, read_profiles(place / "results.db"), truth)
@@ -50,5 +50,5 @@ def run(lines: int, rounds: int, routes: Sequence[str], plain: bool) -> int:
                  ["system", "lines/s", "spread", "CPU us/line", "collector", "coordinator", "node", "workers", "MB",
                   "right"], rows)
     for row in rows:
-        report.aim(f"{row[0]}: at least {LEAST:,} lines/s", row[1] >= LEAST, f"{row[1]:,.0f}")  # type: ignore
+        report.aim(f"{row[0]}: at least {LEAST:,} lines/s", row[1] >= LEAST, f"{row[1]:,.0f}")
     return report.close()

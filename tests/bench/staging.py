@@ -1,11 +1,12 @@
 """Copies of the package to be measured, with the hot modules compiled or plain: what ``DRTC_COMPILE`` installs.
 
-A copy stands in the cache under a hash of its sources, so that the checkout is never touched and edits made while a
-benchmark runs change nothing.
+A copy stands in the cache under a hash of its sources and is made once in a benchmark, so that the checkout is never
+touched and edits made meanwhile change nothing.
 """
 from __future__ import annotations
 
 import compileall
+import functools
 import hashlib
 import os
 import shutil
@@ -24,6 +25,7 @@ class Uncompiled(Exception):
     """The hot modules cannot be compiled on this machine."""
 
 
+@functools.cache
 def package(compiled: bool) -> Path:
     """The directory to put on PYTHONPATH.
 

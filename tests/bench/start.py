@@ -13,7 +13,7 @@ from pathlib import Path
 from .report import Report, middle, spread
 from .staging import package
 from .streams import Actions
-from .system import Run, await_true
+from .system import Run, Sections, await_true
 
 OPTIONAL = ("kafka", "crc32c", "datasketches", "lz4", "snappy", "zstandard", "uvloop", "rich", "setproctitle", "numpy")
 LINES = 1_000
@@ -33,7 +33,8 @@ def run(rounds: int) -> int:
         actions = Actions(LINES)
         actions.write(source)
         for number in range(rounds):
-            sections = {"job": {"class": "jobs:Profile"}, "source": {"type": "files", "path": source, "follow": "yes"}}
+            sections: Sections = {"job": {"class": "jobs:Profile"},
+                                  "source": {"type": "files", "path": source, "follow": "yes"}}
             drtc = Run(Path(directory) / str(number), staged, sections, until_end=False)
             try:
                 await_true(lambda: _visible(drtc.results) > 0, 30, "the first result")

@@ -58,7 +58,7 @@ class Run:
 
     def stop(self) -> None:
         """Lets it drain, as Ctrl-C would."""
-        self.watched.process.send_signal(signal.SIGTERM)
+        self.watched.signal(signal.SIGTERM)
 
     def wait(self, timeout: float) -> Ran:
         """Waits for its end.

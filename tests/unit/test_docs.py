@@ -9,7 +9,9 @@ from __future__ import annotations
 import doctest
 import re
 import shlex
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Iterator, NamedTuple
 
@@ -153,8 +155,6 @@ SHOWN_ELSEWHERE = "conf/quickstart.ini"  # needs the flights: tests of the quick
 @pytest.mark.parametrize("name", ["docs/getting_started.md"])
 def test_what_a_page_shows_is_what_is_printed(name: str, place: Path, capsys: pytest.CaptureFixture[str],
                                               monkeypatch: pytest.MonkeyPatch) -> None:
-    import sqlite3
-
     monkeypatch.setenv("COLUMNS", "200")
     played = 0
     for block in blocks(ROOT / name):
@@ -164,7 +164,7 @@ def test_what_a_page_shows_is_what_is_printed(name: str, place: Path, capsys: py
             if SHOWN_ELSEWHERE in words or not wanted:
                 continue
             if words[0] == "sqlite3":
-                with sqlite3.connect(words[1]) as connection:
+                with closing(sqlite3.connect(words[1])) as connection:
                     rows = connection.execute(words[2]).fetchall()
                 found = "".join("|".join(map(str, row)) + "\n" for row in rows)
             elif words[1] == "run":
@@ -175,7 +175,7 @@ def test_what_a_page_shows_is_what_is_printed(name: str, place: Path, capsys: py
             forget_neighbors(place)
             assert same(wanted, found), f"{words}\n{wanted}\n{found}"
             played += 1
-    assert played >= 12
+    assert played > 10, "the page lost its commands"
 
 
 def same(wanted: str, found: str) -> bool:
