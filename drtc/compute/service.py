@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Iterable
 
 from ..batch import Batch, Payload
 from ..cluster.membership import member
-from ..errors import DrtcError, WireError
+from ..errors import ConfigError, DrtcError, WireError
 from ..role import Role, run
 from ..sources import source_class
+from ..stores import store_class
 from ..wire.frames import cut
 from ..wire.messages import (
     Answer, Batches, Beat, Failed, Hello, Map, Mapped, Merge, Merged, Message, Need, Ready, Supply, Trouble, Window)
@@ -32,6 +33,9 @@ class Compute(Role):
         from ..job import describe, load_job
 
         super().__init__(config, node)
+        if not store_class(config.types["store"]).shared:
+            raise ConfigError(f"{config.path}: [store] type: {config.types['store']} keeps results within one process, "
+                              "which is for drtc.testing; use sqlite")
         settings = config.compute
         self.workers = settings.workers or len(os.sched_getaffinity(0))
         spec = describe(load_job(config.job.class_, config.base))

@@ -138,17 +138,15 @@ def forget_group(settings: KafkaSettings, group: str, base: Path) -> None:
     try:
         admin = KafkaAdminClient(**_access(settings, base))
         try:
-            for _, outcome in admin.delete_groups([group]):
-                if not issubclass(outcome, (kafka_errors.NoError, kafka_errors.GroupIdNotFoundError)):
-                    raise outcome(group)
+            outcome = admin.delete_groups([group])[group]  # "OK", or the name of an error
         finally:
             admin.close()
-    except kafka_errors.GroupIdNotFoundError:
-        return
-    except kafka_errors.NonEmptyGroupError as error:
-        raise SourceError(f"kafka keeps group {group}, for somebody reads in it: stop the job and try again") from error
     except KafkaError as error:
         raise in_words(error) from error
+    if outcome == "NonEmptyGroupError":
+        raise SourceError(f"kafka keeps group {group}, for somebody reads in it: stop the job and try again")
+    if outcome not in ("OK", "GroupIdNotFoundError"):
+        raise SourceError(f"kafka does not drop group {group}: {outcome}")
 
 
 def _config(settings: KafkaSettings, group: str, base: Path) -> dict[str, Any]:

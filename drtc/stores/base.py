@@ -51,6 +51,8 @@ class Store(ABC):
 
     #: how many processes of a node should save at the same time; None: as many as there are workers
     writers: int | None = None
+    #: whether other processes see what this one saves
+    shared = True
     #: what "stored" survives, for the banner: "a killed process and a power cut"
     survives = ""
 

@@ -42,6 +42,7 @@ def forget(name: str) -> None:
 class MemoryStore(Store):
     """May be shared between threads: every call is atomic."""
 
+    shared = False
     survives = "nothing: results are gone with the process"
 
     def __init__(self, settings: MemorySettings, base: Path = Path()) -> None:
