@@ -46,7 +46,7 @@ The results are in quickstart/flights.db, a table that any SQLite client reads. 
   . .venv/bin/activate
   drtc query -c $conf UA --window 2013-07-04          one carrier on one day
   drtc query -c $conf UA --limit 5 --format json      one object a line, for programs
-  drtc status -c $conf                                what has been read, and how far
+  drtc config -c $conf                                the settings in force, and where each is from
   drtc dead list -c $conf                             events that could not be counted
   drtc run -c $conf --until-end                       again: finds nothing new, changes nothing
 

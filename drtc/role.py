@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import sys
@@ -126,7 +127,8 @@ class Role(ABC):
     def _unexpected(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """A mistake in drtc itself: never swallowed, the role ends with it."""
         error = context.get("exception")
-        if isinstance(error, (ConnectionError, TimeoutError)):
+        if isinstance(error, (ConnectionError, TimeoutError)) or (
+                isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)):
             self.log.warning("connection error", why=str(error))
             return
         self.fail(error if error is not None else RuntimeError(str(context.get("message"))))

@@ -53,8 +53,6 @@ class Cluster:
     directory: str = ""
     #: what peers prove to know; needed to listen beyond loopback. Better set as DRTC_CLUSTER_SECRET
     secret: str = field(default="", repr=False, metadata={"secret": True})
-    #: where `drtc run` lets its roles listen
-    host: str = "127.0.0.1"
     #: a longer frame is refused before it is read
     max_frame_bytes: Annotated[Bytes, msgspec.Meta(ge=64 * KiB)] = 64 * MiB
     #: time between two signs of life on an idle connection

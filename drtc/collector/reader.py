@@ -75,13 +75,13 @@ class Reader(threading.Thread, Listener):
         backlog: bytes that were posted and have not been sent on; above ``memory_bytes`` the source is paused.
     """
 
-    def __init__(self, source: Source, route: Route, slots: int, memory_bytes: int,
+    def __init__(self, source: Source, route: Route, note: Note, memory_bytes: int,
                  epochs: Iterator[int], post: Callable[[Event], None], backlog: Callable[[], int],
                  revoke_seconds: float) -> None:
         super().__init__(name="reader", daemon=True)
         self._source = source
         self._route = route
-        self._slots = slots
+        self._note = note
         self._memory_bytes = memory_bytes
         self._fresh_epochs = epochs
         self._post = post
@@ -116,7 +116,7 @@ class Reader(threading.Thread, Listener):
 
     def commit(self, offsets: Mapping[str, int]) -> None:
         """Commits what is stored while the rest goes on."""
-        note = self._note(drained=False)
+        note = str(self._note)
         self._commands.put(lambda: self._stored.update({name: Position(at, note) for name, at in offsets.items()}))
 
     def halt(self) -> None:
@@ -129,22 +129,19 @@ class Reader(threading.Thread, Listener):
     def finish(self, offsets: Mapping[str, tuple[int, bool]]) -> None:
         """Commits for the last time (each offset with whether its partition is drained), closes the source, ends."""
         def command() -> None:
-            self._stored = {name: Position(at, self._note(drained)) for name, (at, drained) in offsets.items()
-                            if name not in self._unmarked}
+            self._stored = {name: Position(at, str(self._note._replace(drained=drained)))
+                            for name, (at, drained) in offsets.items() if name not in self._unmarked}
             self._stopped = True
         self._commands.put(command)
-
-    def _note(self, drained: bool) -> str:
-        return str(Note(self._route.note, self._slots, drained))
 
     # --- the source's side ---
 
     def assigned(self, positions: Mapping[str, Position]) -> None:
         unmarked = {}
         for partition, position in positions.items():
-            check(partition, position, self._route.note, self._slots)
-            if position.note != self._note(drained=False):
-                unmarked[partition] = Position(position.offset, self._note(drained=False))
+            check(partition, position, self._note)
+            if position.note != str(self._note):
+                unmarked[partition] = Position(position.offset, str(self._note))
         epochs = {partition: next(self._fresh_epochs) for partition in positions}
         self._epochs.update(epochs)
         self._unmarked.update(unmarked)
@@ -258,7 +255,7 @@ class Reader(threading.Thread, Listener):
         for chunk in chunks:
             epoch = self._epochs.get(chunk.partition)
             if epoch is not None:
-                read.append((epoch, chunk.partition, chunk.last, self._route.split(chunk, self._slots)))
+                read.append((epoch, chunk.partition, chunk.last, self._route.split(chunk, self._note.slots)))
                 size += len(chunk.payload)
         if read:
             if self._warned:

@@ -37,6 +37,7 @@ class Collector(Role):
         self.until_end = until_end
         self.flow = Flow(uuid.uuid4().hex[:12], settings.batch_bytes, epochs)
         self.route = parse_route(settings.route)
+        self.note = Note(self.view, self.route.note, settings.slots)
         self.links = Links(self.who, self.membership, "coordinator", self._up, self._from_coordinator, self._down,
                            self.log.info)
         self.waiting = ""
@@ -50,7 +51,7 @@ class Collector(Role):
         self._ended = asyncio.Event()
         self._draining = False
         self._tasks: list[asyncio.Task[None]] = []
-        self._reader = Reader(self._open_source(), self.route, settings.slots, settings.memory_bytes, epochs,
+        self._reader = Reader(self._open_source(), self.route, self.note, settings.memory_bytes, epochs,
                               self._posted, lambda: self.flow.pending + self._in_hand, config.cluster.timeout / 2)
 
     def _open_source(self) -> Any:
@@ -127,8 +128,7 @@ class Collector(Role):
             if self.flow.settled(revoking.partitions):
                 for partition, (offset, drained) in self._finals().items():
                     if partition in revoking.partitions:
-                        note = Note(self.route.note, self.config.collector.slots, drained)
-                        revoking.offsets[partition] = Position(offset, str(note))
+                        revoking.offsets[partition] = Position(offset, str(self.note._replace(drained=drained)))
                 revoking.settled.set()
                 self._revoking.remove(revoking)
 

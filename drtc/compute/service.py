@@ -10,7 +10,7 @@ from ..cluster.membership import member
 from ..errors import ConfigError, DrtcError, WireError
 from ..role import Role, run
 from ..sources import source_class
-from ..stores import store_class
+from ..stores import make_store
 from ..wire.frames import cut
 from ..wire.messages import (
     Answer, Batches, Beat, Failed, Hello, Map, Mapped, Merge, Merged, Message, Need, Ready, Supply, Trouble, Window)
@@ -33,7 +33,7 @@ class Compute(Role):
         from ..job import describe, load_job
 
         super().__init__(config, node)
-        if not store_class(config.types["store"]).shared:
+        if not make_store(config.store, config.base).shared:
             raise ConfigError(f"{config.path}: [store] type: {config.types['store']} keeps results within one process, "
                               "which is for drtc.testing; use sqlite")
         settings = config.compute
@@ -163,8 +163,9 @@ class Compute(Role):
     # --- the role's frame ---
 
     async def drain(self) -> None:
-        """Finishes what it was given. Its coordinators see it leave the membership and stop sending."""
+        """Brings what it has begun to store to an end; the rest its coordinators give to others."""
         self.membership.leave()
+        self.listener.close()
         while self.plan.bytes:
             await asyncio.sleep(0.02)
 

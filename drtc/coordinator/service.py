@@ -124,8 +124,9 @@ class Coordinator(Role):
     # --- the role's frame ---
 
     async def drain(self) -> None:
-        """Waits until what it accepted is stored. Collectors see it leave the membership and use another."""
+        """Waits until what is under way is stored; the rest its collectors send to others."""
         self.membership.leave()
+        self.listener.close()
         while self.dispatch.depth:
             await asyncio.sleep(0.02)
 

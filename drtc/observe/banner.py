@@ -41,8 +41,8 @@ def banner(config: Config, role: str) -> Banner:
     """What this role of this configuration is about to do."""
     from .. import __version__
     from ..sources import source_class
-    from ..stores import store_class
+    from ..stores import make_store
 
-    source, store = source_class(config.types["source"]), store_class(config.types["store"])
+    source, store = source_class(config.types["source"]), make_store(config.store, config.base)
     return Banner(__version__, role, config.job.class_, config.view, title(config, "source"), title(config, "store"),
                   source.guarantee, store.survives)

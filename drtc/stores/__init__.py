@@ -29,23 +29,22 @@ def settings_class(name: str) -> type[Any]:
     return found
 
 
-def store_class(name: str) -> type[Store]:
-    """The class of this type's stores, for what it says of itself."""
-    module, _, store = _find(name)
-    found: type[Store] = getattr(import_module(f"{__name__}.{module}"), store)
-    return found
-
-
 def open_store(settings: Any, base: Path) -> Store:
     """The open store for these settings (one of the settings classes); relative paths are relative to ``base``.
 
     Raises:
         StoreUnavailable: not now. StoreError: never with these settings.
     """
+    store = make_store(settings, base)
+    store.open()
+    return store
+
+
+def make_store(settings: Any, base: Path) -> Store:
+    """The store for these settings, not opened."""
     for module, settings_name, store_name in _STORES.values():
         if type(settings).__name__ == settings_name:
             store: Store = getattr(import_module(f"{__name__}.{module}"), store_name)(settings, base)
-            store.open()
             return store
     raise TypeError(f"{settings!r} are not the settings of a store")
 

@@ -31,9 +31,9 @@ def check_listen(host: str, secret: str) -> None:
     """Refuses to listen where strangers could connect.
 
     Raises:
-        ClusterError: ``host`` is beyond loopback and there is no secret.
+        ClusterError: ``host`` is beyond loopback and there is no secret, or nobody knows it.
     """
-    if not secret and not is_loopback(host):
+    if not is_loopback(host) and not secret:
         raise ClusterError(f"refusing to listen on {host} without a secret: set [cluster] secret (better: the "
                            "environment's DRTC_CLUSTER_SECRET) on every node, or listen on 127.0.0.1")
 

@@ -73,11 +73,13 @@ def run(rate: int, seconds: int, route: str) -> int:
             drtc.stop()
             ran = drtc.wait(PATIENCE)
         right = report.check("latency", read_campaigns(drtc.results), campaigns.truth())
-        waits = delays(campaigns, np.fromfile(produced), sight, int(rate * WARM_UP))
+        at, waits = delays(campaigns, np.fromfile(produced), sight, int(rate * WARM_UP))
+        by_second = [float(np.median(waits[at.astype(int) == second])) for second in np.unique(at.astype(int))]
+        waits = np.sort(waits).tolist()
         figures = {f"p{100 * q:g}_ms": quantile(waits, q) for q in (0.5, 0.9, 0.99, 0.999)}
         report.run(system=f"drtc, route={route}", timed=len(waits), **figures, most_ms=waits[-1], right=right,
                    cpu_us=ran.cost.cpu / events * 1e6, mb=ran.cost.peak / 2 ** 20, elsewhere=ran.cost.elsewhere,
-                   commits=len(sight.times), by_role=ran.cost.by_role, stage_seconds=ran.stages)
+                   commits=len(sight.times), by_second=by_second, by_role=ran.cost.by_role, stage_seconds=ran.stages)
     report.table(f"milliseconds from produced to visible, {rate:,} events/s for {seconds} s",
                  ["system", *(name.removesuffix("_ms") for name in figures), "most", "right"],
                  [[f"drtc, route={route}", *figures.values(), waits[-1], right]])
@@ -114,8 +116,10 @@ def _watch(drtc: Run, campaigns: Campaigns, arguments: list[str]) -> Sight:
     return found
 
 
-def delays(campaigns: Campaigns, produced: Any, sight: Sight, skip: int) -> list[float]:
-    """Milliseconds of every view past the first ``skip`` events, ascending; infinite where it never became visible."""
+def delays(campaigns: Campaigns, produced: Any, sight: Sight, skip: int) -> tuple[Any, Any]:
+    """Of every view past the first ``skip`` events: when it was produced, in seconds from the first, and after how
+    many milliseconds it was visible (infinite: never). Two columns."""
+    ats = []
     waits = []
     times = np.append(np.array(sight.times), np.inf)
     for partition in range(PARTITIONS):
@@ -124,5 +128,5 @@ def delays(campaigns: Campaigns, produced: Any, sight: Sight, skip: int) -> list
         visible = np.maximum.accumulate(np.array([each[partition] for each in sight.visible]))
         seen = times[np.searchsorted(visible, np.arange(1, len(places) + 1))]
         waits.append((seen - produced[places])[places >= skip] * 1000)
-    found: list[float] = np.sort(np.concatenate(waits)).tolist()
-    return found
+        ats.append((produced[places] - produced[0])[places >= skip])
+    return np.concatenate(ats), np.concatenate(waits)

@@ -212,7 +212,7 @@ def test_a_frame_that_the_peer_would_refuse_is_a_mistake_in_the_configuration() 
     def body() -> None:
         end = End(max_payload=10)
         end.connection.send(Window(1), [b"x" * 10])
-        with pytest.raises(ConfigError, match="a Window frame of 11 bytes cannot be sent, as .* max_frame_bytes is 10: raise"):
+        with pytest.raises(ConfigError, match="frame of 11 bytes cannot be sent, as .* max_frame_bytes is 10: raise"):
             end.connection.send(Window(1), [b"x" * 10, b"y"])
 
     looped(body)

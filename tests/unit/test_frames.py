@@ -50,8 +50,9 @@ def test_another_version_is_told_what_to_do() -> None:
         parse_head(head(version=2), MOST)
 
 
-@pytest.mark.parametrize("garbage", [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(20),
-                                     bytes(16), b"\xff" * 16], ids=["http", "tls", "zeros", "ones"])
+@pytest.mark.parametrize("garbage", [
+    b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(20), bytes(16),
+    b"\xff" * 16], ids=["http", "tls", "zeros", "ones"])
 def test_what_is_no_frame_is_called_so(garbage: bytes) -> None:
     with pytest.raises(WireError, match="something else speaks on this port"):
         parse_head(garbage, MOST)
