@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .config import Config
 
 DRAIN_SECONDS = 30.0  # how long a drain may take before what is left is left to the next start
+ORPHAN_SECONDS = 5.0  # the same where the supervisor is gone: it may be started again at any moment
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Role(ABC):
         self.started = time.time()
         self.last_error = ""
         self._stopping = asyncio.Event()
+        self._patience = DRAIN_SECONDS
         self._failure: BaseException | None = None
 
     # --- what a role fills in ---
@@ -94,6 +96,8 @@ class Role(ABC):
         loop.set_exception_handler(self._unexpected)
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._signalled, number)
+        if "DRTC_SUPERVISED" in os.environ:
+            loop.add_reader(0, self._orphaned)
         beat: asyncio.Task[None] | None = None
         try:
             await self.start()
@@ -101,9 +105,9 @@ class Role(ABC):
             await self._stopping.wait()
             if self._failure is None:
                 try:
-                    await asyncio.wait_for(self.drain(), DRAIN_SECONDS)
+                    await asyncio.wait_for(self.drain(), self._patience)
                 except asyncio.TimeoutError:
-                    self.log.warning("drain cut short", seconds=DRAIN_SECONDS)
+                    self.log.warning("drain cut short", seconds=self._patience)
         finally:
             if beat is not None:
                 beat.cancel()
@@ -120,6 +124,14 @@ class Role(ABC):
             os._exit(128 + number)
         self.log.info("draining", signal=signal.Signals(number).name)
         self._stopping.set()
+
+    def _orphaned(self) -> None:
+        """Our end of the supervisor's pipe has closed: it is dead, however it died."""
+        asyncio.get_running_loop().remove_reader(0)
+        if not self._stopping.is_set():
+            self.log.warning("supervisor gone, draining")
+            self._patience = ORPHAN_SECONDS
+            self._stopping.set()
 
     def kill(self) -> None:
         """Ends child processes at once."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from typing import TYPE_CHECKING, Callable, Iterator, Mapping, NamedTuple, Sequence, Union
 
 from ..batch import Chunk
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from .route import Route
 
 READ_SECONDS = 0.05  # the longest that a command waits for the source
+LOOK_SECONDS = 0.5  # between two looks at how far the source goes
 
 
 class Assigned(NamedTuple):
@@ -97,6 +99,7 @@ class Reader(threading.Thread, Listener):
         self._stopped = False
         self._ask_ends = False
         self._begun = False
+        self._look_at = 0.0
         self._warned = False
         self._given_up = threading.Event()
 
@@ -262,4 +265,7 @@ class Reader(threading.Thread, Listener):
                 self._warned = False
                 self._post(Waiting(""))
             self._post(Read(read, size))
+        now = time.monotonic()
+        if now >= self._look_at:
+            self._look_at = now + LOOK_SECONDS
             self._post(Progress(self._source.progress()))

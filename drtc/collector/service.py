@@ -225,13 +225,26 @@ class Collector(Role):
 
     @property
     def stalled(self) -> bool:
-        """Work is waiting and nothing was stored for longer than a peer may be silent."""
-        waits = bool(self.flow.flying or self.flow.pending)
-        return waits and self._loop.time() - self.moved > self.config.cluster.timeout
+        """There is work, in hand or still in the source, and nothing was stored for longer than a peer may be silent."""
+        return self._busy() and self._loop.time() - self.moved > self.config.cluster.timeout
+
+    def _busy(self) -> bool:
+        if self.flow.flying or self.flow.pending:
+            return True
+        frontiers = self.flow.frontiers()
+        return any(frontiers.get(partition, end) < end for partition, end in self._ends().items())
+
+    def tick(self) -> None:
+        if not self._busy():
+            self.moved = self._loop.time()  # it waits for work, not for an answer
+
+    def _ends(self) -> dict[str, int]:
+        """Where each partition ends: for a bounded run as it was at the start, else as far as is known now."""
+        return {**(self.ends or {}), **({} if self.until_end else self.known)}
 
     def report(self) -> dict[str, Any]:
         frontiers = self.flow.frontiers()
-        ends = {**(self.ends or {}), **({} if self.until_end else self.known)}
+        ends = self._ends()
         totals = self.flow.totals
         return {
             "role": self.name, "node": self.node, "started": self.started, "stopped": time.time(), "pid": os.getpid(),

@@ -6,6 +6,10 @@ import sys
 import click
 
 
+setting = click.option("--set", "sets", multiple=True, metavar="SECTION.KEY=VALUE",
+                       help="Handed on to every drtc run; may be repeated.")
+
+
 @click.group(no_args_is_help=True)
 def bench() -> None:
     """Benchmarks of drtc; every one checks the answer and writes tests/bench/results/NAME-TIME.json."""
@@ -17,11 +21,13 @@ def bench() -> None:
 @click.option("--route", "routes", multiple=True, default=("partition", "json:user_id"), show_default=True)
 @click.option("--plain/--no-plain", default=True, show_default=True, help="Also without the hot modules compiled.")
 @click.option("--peers/--no-peers", default=True, show_default=True, help="The hand-written loops as well.")
-def campaigns(events: int, rounds: int, routes: tuple[str, ...], plain: bool, peers: bool) -> int:
+@setting
+def campaigns(events: int, rounds: int, routes: tuple[str, ...], plain: bool, peers: bool,
+              sets: tuple[str, ...]) -> int:
     """The Yahoo streaming benchmark: a Kafka topic into SQLite, beside hand-written loops."""
     from .campaigns import run
 
-    return run(events, rounds, routes, plain, peers)
+    return run(events, rounds, routes, plain, peers, sets)
 
 
 @bench.command()
@@ -29,22 +35,24 @@ def campaigns(events: int, rounds: int, routes: tuple[str, ...], plain: bool, pe
 @click.option("--rounds", default=3, show_default=True)
 @click.option("--route", "routes", multiple=True, default=("partition", "csv:0"), show_default=True)
 @click.option("--plain/--no-plain", default=False, show_default=True, help="Also without the hot modules compiled.")
-def profile(lines: int, rounds: int, routes: tuple[str, ...], plain: bool) -> int:
+@setting
+def profile(lines: int, rounds: int, routes: tuple[str, ...], plain: bool, sets: tuple[str, ...]) -> int:
     """A CSV file into almost as many records as there are lines in a batch: the store is what is measured."""
     from .profile import run
 
-    return run(lines, rounds, routes, plain)
+    return run(lines, rounds, routes, plain, sets)
 
 
 @bench.command()
 @click.option("--rate", default=10_000, show_default=True, help="Events a second.")
 @click.option("--seconds", default=60, show_default=True)
 @click.option("--route", default="partition", show_default=True)
-def latency(rate: int, seconds: int, route: str) -> int:
+@setting
+def latency(rate: int, seconds: int, route: str, sets: tuple[str, ...]) -> int:
     """From the producer's clock to the record visible in the store, under a steady light load."""
     from .latency import run
 
-    return run(rate, seconds, route)
+    return run(rate, seconds, route, sets)
 
 
 @bench.command()
@@ -52,11 +60,12 @@ def latency(rate: int, seconds: int, route: str) -> int:
 @click.option("--seconds", default=60, show_default=True, help="How long the store takes nothing.")
 @click.option("--budget", default=64, show_default=True, help="MB that each role may hold.")
 @click.option("--route", default="partition", show_default=True)
-def memory(events: int, seconds: int, budget: int, route: str) -> int:
+@setting
+def memory(events: int, seconds: int, budget: int, route: str, sets: tuple[str, ...]) -> int:
     """Resident memory of each role while the store is stopped, and the answer afterwards."""
     from .memory import run
 
-    return run(events, seconds, budget, route)
+    return run(events, seconds, budget, route, sets)
 
 
 @bench.command()

@@ -34,11 +34,12 @@ STAGES = ("unpack", "decode", "map", "fold", "pack", "merge")
 class Bench:
     """One loaded topic, and everything that may be run over it."""
 
-    def __init__(self, report: Report, kafka: Kafka, events: int, directory: Path) -> None:
+    def __init__(self, report: Report, kafka: Kafka, events: int, directory: Path, sets: Sequence[str] = ()) -> None:
         self.report = report
         self.kafka = kafka
         self.events = events
         self.directory = directory
+        self.sets = sets
         campaigns = Campaigns(events)
         self.table = write_campaigns(campaigns, directory)
         self.truth = campaigns.truth()
@@ -51,7 +52,8 @@ class Bench:
         directory.mkdir()
         (directory / self.table.name).symlink_to(self.table)
         sections = campaigns_sections(self.kafka.address, self.topic, self.kafka.fresh("bench"), route)
-        ran = Run(directory, package(compiled), sections, apart=self._broker()).wait(LONGEST)
+        ran = Run(directory, package(compiled), sections, apart=self._broker(),
+                  sets=self.sets).wait(LONGEST)
         right = self.report.check(name, read_campaigns(directory / "results.db"), self.truth)
         self._note(name, ran.cost, ran.first, ran.last, right, ran)
 
@@ -103,15 +105,16 @@ def drtc_name(route: str, compiled: bool) -> str:
     return f"drtc, route={route}{'' if compiled else ', not compiled'}"
 
 
-def run(events: int, rounds: int, routes: Sequence[str], plain: bool, peers: bool) -> int:
+def run(events: int, rounds: int, routes: Sequence[str], plain: bool, peers: bool, sets: Sequence[str]) -> int:
     """Runs every system ``rounds`` times, one after the other, and reports medians and ratios within a round."""
-    report = Report("campaigns", {"events": events, "rounds": rounds, "routes": list(routes), "plain": plain})
+    report = Report("campaigns", {"events": events, "rounds": rounds, "routes": list(routes), "plain": plain,
+                                  "set": list(sets)})
     variants = [(route, compiled) for compiled in ([True, False] if plain else [True]) for route in routes]
     for compiled in {compiled for _, compiled in variants}:
         package(compiled)
     with tempfile.TemporaryDirectory(prefix="drtc-bench-") as directory, Kafka() as kafka:
         print(f"loading {events:,} events", flush=True)
-        bench = Bench(report, kafka, events, Path(directory))
+        bench = Bench(report, kafka, events, Path(directory), sets)
         systems: list[tuple[str, Callable[[], None]]] = []
         if peers:
             systems += [(HAND, lambda: bench.hand(HAND, "confluent-kafka", 1)),

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Sequence
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from .streams import PARTITIONS, Campaigns
 from .system import Run, await_true, campaigns_sections, read_campaigns, write_campaigns
 
 LOOK_SECONDS = 0.002
-WARM_UP = 2.0  # seconds at the beginning that do not count
+WARM_UP = 10  # seconds at the beginning that do not count: a broker that has just started is slow itself
 PATIENCE = 60.0
 AIMS = {0.5: 20.0, 0.99: 100.0}  # milliseconds
 
@@ -54,17 +54,17 @@ class Sight:
         self._connection.close()
 
 
-def run(rate: int, seconds: int, route: str) -> int:
+def run(rate: int, seconds: int, route: str, sets: Sequence[str]) -> int:
     """One run of ``seconds``, after a warm-up."""
-    report = Report("latency", {"rate": rate, "seconds": seconds, "route": route})
-    events = int(rate * (seconds + WARM_UP))
+    report = Report("latency", {"rate": rate, "seconds": seconds, "route": route, "set": list(sets)})
+    events = rate * (seconds + WARM_UP)
     campaigns = Campaigns(events, apart=True)
     with tempfile.TemporaryDirectory(prefix="drtc-bench-") as directory, Kafka() as kafka:
         place = Path(directory)
         write_campaigns(campaigns, place)
         topic = kafka.create_topic(kafka.fresh("ads"), PARTITIONS)
         sections = campaigns_sections(kafka.address, topic, kafka.fresh("bench"), route)
-        drtc = Run(place, package(True), sections, until_end=False, apart=[kafka.pid])
+        drtc = Run(place, package(True), sections, until_end=False, apart=[kafka.pid], sets=sets)
         try:
             await_true(lambda: drtc.assigned() is not None and drtc.results.exists(), PATIENCE, "drtc run is ready")
             produced = place / "produced"
@@ -73,7 +73,7 @@ def run(rate: int, seconds: int, route: str) -> int:
             drtc.stop()
             ran = drtc.wait(PATIENCE)
         right = report.check("latency", read_campaigns(drtc.results), campaigns.truth())
-        at, waits = delays(campaigns, np.fromfile(produced), sight, int(rate * WARM_UP))
+        at, waits = delays(campaigns, np.fromfile(produced), sight, rate * WARM_UP)
         by_second = [float(np.median(waits[at.astype(int) == second])) for second in np.unique(at.astype(int))]
         waits = np.sort(waits).tolist()
         figures = {f"p{100 * q:g}_ms": quantile(waits, q) for q in (0.5, 0.9, 0.99, 0.999)}

@@ -6,6 +6,7 @@ import sqlite3
 import tempfile
 import time
 from pathlib import Path
+from typing import Sequence
 
 from ..services import Kafka
 from .broker import load
@@ -22,9 +23,10 @@ MB = 1 << 20
 ALLOWANCE = 64
 
 
-def run(events: int, seconds: int, budget: int, route: str) -> int:
+def run(events: int, seconds: int, budget: int, route: str, sets: Sequence[str]) -> int:
     """Locks the database, starts drtc on a full topic, looks at its memory, unlocks, and checks the answer."""
-    report = Report("memory", {"events": events, "seconds": seconds, "budget": budget, "route": route})
+    report = Report("memory", {"events": events, "seconds": seconds, "budget": budget, "route": route,
+                               "set": list(sets)})
     with tempfile.TemporaryDirectory(prefix="drtc-bench-") as directory, Kafka() as kafka:
         place = Path(directory)
         campaigns = Campaigns(events)
@@ -40,7 +42,7 @@ def run(events: int, seconds: int, budget: int, route: str) -> int:
         sections = campaigns_sections(kafka.address, topic, kafka.fresh("bench"), route) | memory
         sections["collector"]["memory_bytes"] = f"{budget}M"
         (place / "results.db").unlink(missing_ok=True)
-        drtc = Run(place, package(True), sections, apart=apart)
+        drtc = Run(place, package(True), sections, apart=apart, sets=sets)
         looks = []
         try:
             await_true(lambda: drtc.assigned() is not None and drtc.results.exists(), 60, "drtc run is ready")

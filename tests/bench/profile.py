@@ -14,9 +14,10 @@ LONGEST = 600.0  # seconds of one run
 LEAST = 200_000  # lines a second
 
 
-def run(lines: int, rounds: int, routes: Sequence[str], plain: bool) -> int:
+def run(lines: int, rounds: int, routes: Sequence[str], plain: bool, sets: Sequence[str]) -> int:
     """Runs every variant ``rounds`` times, alternating."""
-    report = Report("profile", {"lines": lines, "rounds": rounds, "routes": list(routes), "plain": plain})
+    report = Report("profile", {"lines": lines, "rounds": rounds, "routes": list(routes), "plain": plain,
+                                "set": list(sets)})
     variants = [(route, compiled) for compiled in ([True, False] if plain else [True]) for route in routes]
     with tempfile.TemporaryDirectory(prefix="drtc-bench-") as directory:
         source = Path(directory) / "actions.csv"
@@ -29,7 +30,7 @@ def run(lines: int, rounds: int, routes: Sequence[str], plain: bool) -> int:
                 place = Path(directory) / f"{route.replace(':', '-')}-{compiled}-{number}"
                 sections: Sections = {"job": {"class": "jobs:Profile"}, "collector": {"route": route},
                                       "source": {"type": "files", "path": source}}
-                ran = Run(place, package(compiled), sections).wait(LONGEST)
+                ran = Run(place, package(compiled), sections, sets=sets).wait(LONGEST)
                 name = f"route={route}{'' if compiled else ', not compiled'}"
                 right = report.check(name, read_profiles(place / "results.db"), truth)
                 took = ran.last - ran.first

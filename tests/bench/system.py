@@ -38,7 +38,7 @@ class Run:
     """``python -m drtc run`` in a directory of its own. Log lines are JSON objects, for this module to read."""
 
     def __init__(self, directory: Path, package: Path, sections: Sections, until_end: bool = True,
-                 apart: Sequence[int] = ()) -> None:
+                 apart: Sequence[int] = (), sets: Sequence[str] = ()) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self.results = directory / "results.db"
@@ -50,7 +50,8 @@ class Run:
         self._last_write = 0.0
         self._stages: dict[str, float] = {}
         self._over = threading.Event()
-        command = [sys.executable, "-m", "drtc", "run", "-c", str(self.ini)] + ["--until-end"] * until_end
+        command = [sys.executable, "-m", "drtc", "run", "-c", str(self.ini), *["--until-end"] * until_end,
+                   *(word for each in sets for word in ("--set", each))]
         self.watched = Watched(command, directory, {"PYTHONPATH": str(package)}, self.log, apart, drtc_role)
         self._threads = [threading.Thread(target=each, daemon=True) for each in (self._look, self._ask)]
         for thread in self._threads:
