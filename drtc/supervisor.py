@@ -7,9 +7,11 @@ import signal
 import sys
 import time
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING
 
-from .errors import DrtcError
+from .cluster.membership import member, open_membership
+from .errors import ClusterError, DrtcError
 from .observe.banner import banner
 from .observe.logs import Log
 from .observe.progress import Progress, summary
@@ -23,11 +25,14 @@ ROLES = ("coordinator", "compute", "collector")  # in the order of their start; 
 LOOK_SECONDS = 0.25
 QUICK_DEATH = 5.0  # seconds: who dies sooner after its start waits longer before the next
 GIVE_UP = 5  # quick deaths in a row
+FAILED_SECONDS = 1.0  # for the others to stop when a role has failed: what they have not stored is read again
+ORPHANS_SECONDS = 20.0  # roles whose supervisor was killed have ended by then
 
 
 class _Child:
     def __init__(self, role: str) -> None:
         self.role = role
+        self.name = f"{role}-1"
         self.process: asyncio.subprocess.Process | None = None
         self.quick_deaths = 0
 
@@ -39,6 +44,7 @@ class Supervisor:
         self._config = config
         self._until_end = until_end
         self._log = Log("run")
+        self._membership = open_membership(config)
         self._children = [_Child(role) for role in ROLES]
         self._stopping = asyncio.Event()
         self._signals = 0
@@ -48,6 +54,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._signalled)
+        await self._await_orphans()
         watches = [asyncio.create_task(self._keep(child)) for child in self._children]
         show = asyncio.create_task(self._show())
         await self._stopping.wait()
@@ -57,9 +64,39 @@ class Supervisor:
         await self._sum_up()
         for child in reversed(self._children):
             await self._stop(child)
-        for watch in watches:
-            watch.cancel()
+        await asyncio.gather(*watches)
+        self._membership.leave()
         return self._code
+
+    def claim(self) -> None:
+        """Makes sure that nobody else supervises these roles.
+
+        Raises:
+            ClusterError: somebody does.
+        """
+        try:
+            self._membership.join(member("run", "run", "", 0.0))
+        except ClusterError as error:
+            others = self._membership.members("run")
+            if not others:
+                raise
+            since = datetime.fromtimestamp(others[0].started).strftime("%H:%M:%S")
+            raise ClusterError(f"the cluster {self._config.cluster.name!r} is run already, since {since}: stop that "
+                               "drtc run, or give this one another [cluster] name") from error
+
+    async def _await_orphans(self) -> None:
+        """Roles whose supervisor was killed are about to end; their names are free then."""
+        names = {child.name for child in self._children}
+        deadline = time.monotonic() + ORPHANS_SECONDS
+        said = False
+        while time.monotonic() < deadline and not self._stopping.is_set():
+            alive = [each.node for role in ROLES for each in self._membership.members(role) if each.node in names]
+            if not alive:
+                return
+            if not said:
+                self._log.info("waiting for an earlier run's roles to end", roles=",".join(alive))
+            said = True
+            await asyncio.sleep(0.05)
 
     async def _sum_up(self) -> None:
         """The last line, from the collector's last word."""
@@ -87,12 +124,16 @@ class Supervisor:
         """Starts a role, and starts it again when it was killed."""
         while not self._stopping.is_set():
             began = time.monotonic()
-            arguments = [child.role, *self._config.arguments, "--name", f"{child.role}-1"]
+            arguments = [child.role, *self._config.arguments, "--name", child.name]
             if child.role == "collector" and self._until_end:
                 arguments.append("--until-end")
             environ = {**os.environ, "DRTC_SUPERVISED": "1"}
+            # its stdin ends when we do, however we end: that is how it learns of it
             child.process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "drtc", *arguments, env=environ, start_new_session=True)
+                sys.executable, "-m", "drtc", *arguments, env=environ, start_new_session=True,
+                stdin=asyncio.subprocess.PIPE)
+            if self._stopping.is_set():
+                child.process.terminate()
             code = await child.process.wait()
             if self._stopping.is_set():
                 return
@@ -118,7 +159,7 @@ class Supervisor:
             return
         process.send_signal(signal.SIGTERM)
         try:
-            await asyncio.wait_for(process.wait(), DRAIN_SECONDS + 5)
+            await asyncio.wait_for(process.wait(), DRAIN_SECONDS + 5 if self._code == 0 else FAILED_SECONDS)
         except asyncio.TimeoutError:
             process.kill()
             await process.wait()
@@ -160,10 +201,12 @@ def run(config: Config, until_end: bool) -> int:
     """``drtc run``.
 
     Raises:
-        JobError: the Job is wrong; said once, before anything is started.
+        JobError: the Job is wrong; said once, before anything is started. ClusterError: it runs already.
     """
     from .job import describe, load_job
 
     describe(load_job(config.job.class_, config.base))
+    supervisor = Supervisor(config, until_end)
+    supervisor.claim()
     print(banner(config, "run"), file=sys.stderr)
-    return asyncio.run(Supervisor(config, until_end).run())
+    return asyncio.run(supervisor.run())

@@ -3,8 +3,10 @@ from __future__ import annotations
 
 import gc
 import os
+import select
 import signal
 import sys
+import threading
 import time
 from collections import deque
 from multiprocessing.connection import Connection
@@ -34,8 +36,10 @@ def main(connection: Connection, config: Config, number: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the node says when to stop
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _name(f"drtc worker {number}")
-    pipe = Pipe(socket.socket(fileno=os.dup(connection.fileno())))
+    sock = socket.socket(fileno=os.dup(connection.fileno()))
+    pipe = Pipe(sock)
     connection.close()
+    threading.Thread(target=_end_with_node, args=(sock.fileno(),), daemon=True).start()
     try:
         worker = Worker(pipe, config, number)
         gc.freeze()
@@ -48,6 +52,14 @@ def main(connection: Connection, config: Config, number: int) -> None:
             pipe.send(Failed(str(error), error.exit_code))
         except EOFError:
             print(f"drtc: {error}", file=sys.stderr)
+
+
+def _end_with_node(pipe: int) -> None:
+    """Ends the process when the node is gone, even in the middle of a long ``map``: nobody waits for it any more."""
+    poll = select.poll()
+    poll.register(pipe, 0)  # a hang-up is always told
+    poll.poll()
+    os._exit(0)
 
 
 def _name(title: str) -> None:
