@@ -61,7 +61,8 @@ class DeadLetters:
             StoreError: no letter of that name. JobError: the Job cannot be opened.
         """
         from .compute.worker import open_job
-        from .job import describe, load_job
+        from .job import describe
+        from .loading import load_job
 
         spec = describe(load_job(self._config.job.class_, self._config.base))
         layout = Layout(spec, self._config.job.version, self._config.job.name)

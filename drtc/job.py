@@ -15,12 +15,11 @@ from .codecs.base import Codec
 from .codecs.json import json
 from .errors import JobError
 from .event import Seconds, TimeField, checked, misread
-from .loading import load_job
 from .names import did_you_mean, snake_case
 from .plain import LEAST, MOST, named
 from .windows import Window
 
-__all__ = ["Context", "Job", "JobSpec", "RawBatch", "check_key", "describe", "load_job", "undeclared"]
+__all__ = ["Context", "Job", "JobSpec", "RawBatch", "check_key", "describe", "undeclared"]
 
 RESERVED = ("key", "window_start", "window_end")  # columns that every view has
 LATER = ("map_batch", "update")  # designed, not built

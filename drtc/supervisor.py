@@ -203,9 +203,9 @@ def run(config: Config, until_end: bool) -> int:
     Raises:
         JobError: the Job is wrong; said once, before anything is started. ClusterError: it runs already.
     """
-    from .job import describe, load_job
+    from .loading import load_job
 
-    describe(load_job(config.job.class_, config.base))
+    load_job(config.job.class_, config.base)
     supervisor = Supervisor(config, until_end)
     supervisor.claim()
     print(banner(config, "run"), file=sys.stderr)

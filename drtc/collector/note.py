@@ -44,8 +44,8 @@ def check(partition: str, position: Position, ours: Note) -> None:
     if note is None:
         return
     if note.view != ours.view:
-        raise SourceError(f"{partition} was read for the view {note.view} up to offset {position.offset}, so {ours.view} "
-                          "would miss what lies before: give it a [source] group of its own, or none")
+        raise SourceError(f"{partition} was read for the view {note.view} up to offset {position.offset}, and "
+                          f"{ours.view} would miss what is before it: give it a [source] group of its own, or none")
     if note.drained or (note.route, note.slots) == (ours.route, ours.slots):
         return
     raise SourceError(

@@ -55,9 +55,9 @@ class Collector(Role):
                               self._posted, lambda: self.flow.pending + self._in_hand, config.cluster.timeout / 2)
 
     def _open_source(self) -> Any:
-        from ..sources import SourceContext, open_source
+        from ..sources import SourceContext, make_source
 
-        return open_source(self.config.source, SourceContext(self.config.base, self.view, self._offsets(),
+        return make_source(self.config.source, SourceContext(self.config.base, self.view, self._offsets(),
                                                              self.until_end))
 
     def _offsets(self) -> Any:
@@ -225,7 +225,7 @@ class Collector(Role):
 
     @property
     def stalled(self) -> bool:
-        """There is work, in hand or still in the source, and nothing was stored for longer than a peer may be silent."""
+        """There is work, in hand or in the source, and nothing was stored for longer than a peer may be silent."""
         return self._busy() and self._loop.time() - self.moved > self.config.cluster.timeout
 
     def _busy(self) -> bool:

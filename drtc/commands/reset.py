@@ -10,7 +10,7 @@ from ..compute.letters import dead_view
 from ..compute.records import lanes_view
 from ..errors import ClusterError, DrtcError, StoreError, StoreUnavailable
 from ..observe.tables import counted
-from ..sources import SourceContext, open_source
+from ..sources import SourceContext, make_source
 from ..sources.base import Source
 from ..stores.offsets import view_of as offsets_view
 from .results import opened
@@ -28,7 +28,7 @@ def reset(config: Config, yes: bool) -> None:
     """
     _refuse_while_running(config)
     with opened(config) as (store, view):
-        source = open_source(config.source, SourceContext(config.base, view.name, None, True))
+        source = make_source(config.source, SourceContext(config.base, view.name, None, True))
         elsewhere = type(source).forget is not Source.forget
         # In this order a reset that dies half-way leaves what the next run makes whole: without offsets everything is
         # read again, and fences, whose lane numbers go last, still say what is in a record that was left.

@@ -5,7 +5,7 @@ that own the keys, in the order of its lanes: a piece's parts leave only when th
 have left. The pipe to an owner is first-in first-out, so each record sees a lane's pieces in order.
 
 A piece whose worker dies is suspect. It is mapped again with nothing else at that worker's hands; if that kills the
-worker too, the piece is halved, down to the one event, which becomes a dead letter once it has killed ``kills`` workers.
+worker too, the piece is halved, down to the one event, which is a dead letter once it has killed ``kills`` workers.
 """
 from __future__ import annotations
 

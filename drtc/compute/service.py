@@ -30,7 +30,8 @@ class Compute(Role):
     name = "compute"
 
     def __init__(self, config: Config, node: str, listen: str = "") -> None:
-        from ..job import describe, load_job
+        from ..job import describe
+        from ..loading import load_job
 
         super().__init__(config, node)
         if not make_store(config.store, config.base).shared:

@@ -75,7 +75,8 @@ class Worker:
     meanwhile, which makes commits bigger and fewer; without load nothing waits."""
 
     def __init__(self, pipe: Pipe, config: Config, number: int) -> None:
-        from ..job import describe, load_job
+        from ..job import describe
+        from ..loading import load_job
 
         self._pipe = pipe
         self._trouble = ""

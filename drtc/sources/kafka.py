@@ -3,18 +3,15 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import (TYPE_CHECKING, Annotated, Any, Callable, Collection, Iterable, Iterator, Literal, Mapping,
-                    Protocol, Sequence, TypeVar)
-
-import msgspec
+from typing import TYPE_CHECKING, Any, Callable, Collection, Iterable, Iterator, Mapping, Protocol, Sequence, TypeVar
 
 from ..batch import Chunk
 from ..errors import SourceError, SourceUnavailable
-from ..values import Address, Bytes, Seconds
 from .base import Listener, Position, Source
 from .kafka_offsets import Extent, metadata, resume
+from .kafka_settings import KafkaSettings as KafkaSettings
+from .kafka_settings import MiB
 
 if TYPE_CHECKING:
     from kafka.structs import TopicPartition
@@ -22,13 +19,11 @@ if TYPE_CHECKING:
     from . import kafka_client, kafka_thread
 
 T = TypeVar("T")
-MiB = 1024 * 1024
 POLL = 0.5  # seconds: how long close may have to wait for a read under way
 SILENCE = 5.0  # seconds without anything read, after which the brokers are asked whether they are there
 PATIENCE = 10.0  # seconds for one request before it is tried again
 _MILLISECONDS = round(PATIENCE * 1000)
 SINGLES = 10_000  # messages of one read where they can only be had singly
-_TOPIC_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 
 
 class Context(Protocol):
@@ -39,53 +34,6 @@ class Context(Protocol):
 
     @property
     def view(self) -> str: ...
-
-
-@dataclass(frozen=True, slots=True)
-class KafkaSettings:
-    """`type = kafka`: a topic, read as record batches; offsets and notes are committed to Kafka."""
-
-    #: addresses of the cluster to begin with; one that answers is enough
-    brokers: tuple[Address, ...]
-    #: the topic; drtc waits for it to exist and never creates it
-    topic: str
-    #: the consumer group; empty: the view's name. Collectors of one group share the partitions
-    group: str = ""
-    #: where a partition begins of which nothing is committed
-    start: Literal["earliest", "latest"] = "earliest"
-    #: most bytes that one answer of a broker may hold
-    fetch_bytes: Annotated[Bytes, msgspec.Meta(ge=1)] = 16 * MiB
-    #: most bytes of one partition in it; a larger record batch comes all the same
-    partition_fetch_bytes: Annotated[Bytes, msgspec.Meta(ge=1)] = 4 * MiB
-    #: whether messages of open and aborted transactions are left out
-    isolation: Literal["read_committed", "read_uncommitted"] = "read_committed"
-    #: a collector that was not heard of for so long loses its partitions to the others of its group
-    session_timeout: Annotated[Seconds, msgspec.Meta(gt=0)] = 10.0
-    #: a name that this collector alone has in its group: restarted within the session timeout it gets its partitions
-    #: back at once (Kafka's static membership); empty: none
-    member: str = ""
-    #: how brokers are spoken to
-    security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    #: how the user proves to be who he is
-    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
-    #: the user
-    user: str = ""
-    #: his password; better set as DRTC_SOURCE_PASSWORD
-    password: str = field(default="", repr=False)
-    #: PEM file with the authorities that may have signed a broker's certificate; empty: the system's
-    ca_file: str = ""
-    #: PEM file with our own certificate
-    cert_file: str = ""
-    #: PEM file with its key
-    key_file: str = ""
-
-    def __post_init__(self) -> None:
-        if not self.brokers:
-            raise ValueError("brokers: must name at least one address host:port")
-        if not self.topic or len(self.topic) > 249 or not set(self.topic) <= _TOPIC_LETTERS:
-            raise ValueError("topic: must be one topic's name: letters, digits, '.', '_' and '-', at most 249")
-        if self.security.startswith("SASL") and not self.user:
-            raise ValueError(f"user: {self.security} needs a user and a password")
 
 
 class KafkaSource(Source):

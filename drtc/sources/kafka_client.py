@@ -15,7 +15,7 @@ from ..errors import SourceError, SourceUnavailable
 from .kafka_batches import install, never_create_topics, receive_much
 
 if TYPE_CHECKING:
-    from .kafka import KafkaSettings
+    from .kafka_settings import KafkaSettings
 
 T = TypeVar("T")
 

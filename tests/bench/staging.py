@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from ..services.base import cache
@@ -44,9 +45,17 @@ def package(compiled: bool) -> Path:
         compileall.compile_dir(work / "drtc", quiet=1)
         work.chmod(0o755)
         work.rename(target)
+        _forget_old(target.parent)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return target
+
+
+def _forget_old(staged: Path) -> None:
+    """Removes copies that are older than a day."""
+    for each in staged.iterdir():
+        if each.stat().st_mtime < time.time() - 86400:
+            shutil.rmtree(each, ignore_errors=True)
 
 
 def _compile(work: Path) -> None:

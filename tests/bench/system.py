@@ -31,6 +31,7 @@ class Ran:
     first: float  # epoch seconds: a partition was assigned, so nothing had been read before
     last: float  # the last write to the store
     stages: dict[str, float]  # seconds that workers spent in each stage, as they told last
+    saves: float  # records saved for each event, as the collector told last
     log: str
 
 
@@ -49,6 +50,7 @@ class Run:
                                  "cluster": {"log": "json", **sections.get("cluster", {})}}))
         self._last_write = 0.0
         self._stages: dict[str, float] = {}
+        self._saves = 0.0
         self._over = threading.Event()
         command = [sys.executable, "-m", "drtc", "run", "-c", str(self.ini), *["--until-end"] * until_end,
                    *(word for each in sets for word in ("--set", each))]
@@ -76,7 +78,7 @@ class Run:
         log = self.log.read_text("utf-8", "replace")
         if cost.code:
             raise RuntimeError(f"drtc run ended with {cost.code}:\n{log[-2000:]}")
-        return Ran(cost, self.assigned() or cost.began, self._last_write, self._stages, log)
+        return Ran(cost, self.assigned() or cost.began, self._last_write, self._stages, self._saves, log)
 
     def assigned(self) -> float | None:
         """When the first partition was assigned to the collector, epoch seconds; None while none is."""
@@ -95,7 +97,7 @@ class Run:
                 continue
 
     def _ask(self) -> None:
-        """Keeps what the workers say of their time; the last word is up to a second and a half old."""
+        """Keeps what the roles say of their work; the last word is up to a second and a half old."""
         from drtc.config import load
         from drtc.errors import DrtcError
         from drtc.observe.status import Watch
@@ -109,6 +111,8 @@ class Run:
             for report in status["members"]:
                 if report["role"] == "compute" and report["seconds"]:
                     self._stages = report["seconds"]
+                elif report["role"] == "collector" and report["events"]:
+                    self._saves = report["saved"] / report["events"]
 
 
 def ini(sections: Sections) -> str:

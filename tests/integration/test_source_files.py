@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from drtc.encodings import unpack
-from drtc.sources import SourceContext, open_source
+from drtc.sources import SourceContext, make_source
 from drtc.sources.base import Listener, Position
 from drtc.sources.files import FilesSettings
 from drtc.stores.offsets import Offsets
@@ -38,7 +38,7 @@ def collect(base: Path) -> None:
     results.execute("CREATE TABLE IF NOT EXISTS lines (partition, at, line, PRIMARY KEY (partition, at))")
     settings = FilesSettings(path="app.log*", follow=True, poll=0.005, rescan=0.05, rotated=0.3, chunk_bytes=4096)
     offsets = Offsets.later(SQLiteSettings(path="offsets.db"), base, "v")
-    source = open_source(settings, SourceContext(base, "v", offsets, bounded=False))
+    source = make_source(settings, SourceContext(base, "v", offsets, bounded=False))
     source.open(Ours(), print)
     stored: dict[str, Position] = {}
     while True:

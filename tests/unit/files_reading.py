@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from drtc.batch import Chunk
 from drtc.encodings import Damage, unpack
-from drtc.sources import SourceContext, open_source
+from drtc.sources import SourceContext, make_source
 from drtc.sources.base import Listener, Position
 from drtc.sources.files import FilesSettings, FilesSource
 from drtc.stores.memory import MemorySettings, MemoryStore
@@ -22,7 +22,7 @@ class Reading(Listener):
 
     def __init__(self, base: Path, store: str, *, bounded: bool = True, **settings: Any) -> None:
         offsets = Offsets(MemoryStore(MemorySettings(store)), "v")
-        source = open_source(FilesSettings(**settings), SourceContext(base, "v", offsets, bounded))
+        source = make_source(FilesSettings(**settings), SourceContext(base, "v", offsets, bounded))
         assert isinstance(source, FilesSource)
         self.source = source
         self.time = 1000.0

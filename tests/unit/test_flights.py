@@ -4,7 +4,8 @@ from pathlib import Path
 
 from drtc.codecs.csv import Csv
 from drtc.examples.flights import COLUMNS, Flight, Flights
-from drtc.job import describe, load_job
+from drtc.job import describe
+from drtc.loading import load_job
 
 LINES = [
     b"2013,1,1,517,515,2,830,819,11,UA,1545,N14228,EWR,IAH,227,1400,5,15,2013-01-01T10:00:00Z",

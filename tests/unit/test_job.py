@@ -9,7 +9,8 @@ import pytest
 
 import drtc
 from drtc.errors import JobError
-from drtc.job import Context, RawBatch, check_key, describe, load_job, undeclared
+from drtc.job import Context, RawBatch, check_key, describe, undeclared
+from drtc.loading import load_job
 
 
 class Action(drtc.Event):

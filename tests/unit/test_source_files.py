@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from drtc.errors import ConfigError, SourceError, StoreUnavailable
-from drtc.sources import SourceContext, open_source, settings_class
+from drtc.sources import SourceContext, make_source, settings_class
 from drtc.sources.base import Position
 from drtc.sources.files import FilesSettings
 from drtc.stores.memory import content
@@ -276,7 +276,7 @@ def test_close_from_another_thread_ends_a_wait_for_the_store(tmp_path: Path) -> 
     (tmp_path / "a").write_bytes(b"x\n")
     store = new_store()
     content(store).unavailable = "switched off"
-    source = open_source(FilesSettings(path="a"), SourceContext(
+    source = make_source(FilesSettings(path="a"), SourceContext(
         tmp_path, "v", Reading(tmp_path, new_store(), path="a").source._offsets, True))
     waiting = threading.Event()
 
