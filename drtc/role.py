@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Iterable
 
 from .cluster.membership import default_name, open_membership
+from .memory import keep_large_buffers
 from .observe.logs import Log
 from .wire.messages import Beat
 from .wire.peer import Peer
@@ -165,6 +166,7 @@ def run(role: Role) -> None:
     Raises:
         DrtcError: the role failed; its sentence says why.
     """
+    keep_large_buffers()
     factory = None
     try:
         import uvloop

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Mapping
 
 from ..batch import Batch, Header, Lane, Payload
 from ..errors import DrtcError, JobError, StoreUnavailable
+from ..memory import keep_large_buffers
 from ..wire.frames import cut
 from ..wire.messages import (
     Failed, Map, Mapped, MappedSpan, Merge, Merged, Need, Ready, Stop, Supply, Trouble)
@@ -36,6 +37,7 @@ def main(connection: Connection, config: Config, number: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the node says when to stop
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _name(f"drtc worker {number}")
+    keep_large_buffers()
     sock = socket.socket(fileno=os.dup(connection.fileno()))
     pipe = Pipe(sock)
     connection.close()

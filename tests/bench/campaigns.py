@@ -88,7 +88,7 @@ class Bench:
             by_role={role: cpu * per_event for role, cpu in cost.by_role.items()},
             by_role_running={role: cpu * per_event for role, cpu in cost.since(first).items()},
             mb_by_role={role: peak / 2 ** 20 for role, peak in cost.peak_by_role.items()},
-            stage_seconds=ran.stages if ran else {}, saves_per_event=ran.saves if ran else None,
+            stage_seconds=ran.stages if ran else {},
         )
 
 

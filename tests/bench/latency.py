@@ -79,8 +79,7 @@ def run(rate: int, seconds: int, route: str, sets: Sequence[str]) -> int:
         figures = {f"p{100 * q:g}_ms": quantile(waits, q) for q in (0.5, 0.9, 0.99, 0.999)}
         report.run(system=f"drtc, route={route}", timed=len(waits), **figures, most_ms=waits[-1], right=right,
                    cpu_us=ran.cost.cpu / events * 1e6, mb=ran.cost.peak / 2 ** 20, elsewhere=ran.cost.elsewhere,
-                   commits=len(sight.times), by_second=by_second, by_role=ran.cost.by_role, stage_seconds=ran.stages, 
-                   saves_per_event=ran.saves)
+                   commits=len(sight.times), by_second=by_second, by_role=ran.cost.by_role, stage_seconds=ran.stages)
     report.table(f"milliseconds from produced to visible, {rate:,} events/s for {seconds} s",
                  ["system", *(name.removesuffix("_ms") for name in figures), "most", "right"],
                  [[f"drtc, route={route}", *figures.values(), waits[-1], right]])

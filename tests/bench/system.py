@@ -31,7 +31,6 @@ class Ran:
     first: float  # epoch seconds: a partition was assigned, so nothing had been read before
     last: float  # the last write to the store
     stages: dict[str, float]  # seconds that workers spent in each stage, as they told last
-    saves: float  # records saved for each event, as the collector told last
     log: str
 
 
@@ -50,7 +49,6 @@ class Run:
                                  "cluster": {"log": "json", **sections.get("cluster", {})}}))
         self._last_write = 0.0
         self._stages: dict[str, float] = {}
-        self._saves = 0.0
         self._over = threading.Event()
         command = [sys.executable, "-m", "drtc", "run", "-c", str(self.ini), *["--until-end"] * until_end,
                    *(word for each in sets for word in ("--set", each))]
@@ -78,7 +76,7 @@ class Run:
         log = self.log.read_text("utf-8", "replace")
         if cost.code:
             raise RuntimeError(f"drtc run ended with {cost.code}:\n{log[-2000:]}")
-        return Ran(cost, self.assigned() or cost.began, self._last_write, self._stages, self._saves, log)
+        return Ran(cost, self.assigned() or cost.began, self._last_write, self._stages, log)
 
     def assigned(self) -> float | None:
         """When the first partition was assigned to the collector, epoch seconds; None while none is."""
@@ -111,8 +109,6 @@ class Run:
             for report in status["members"]:
                 if report["role"] == "compute" and report["seconds"]:
                     self._stages = report["seconds"]
-                elif report["role"] == "collector" and report["events"]:
-                    self._saves = report["saved"] / report["events"]
 
 
 def ini(sections: Sections) -> str:
@@ -148,6 +144,11 @@ def read_profiles(results: Path) -> ProfileTruth:
     """What the profile job has stored."""
     return {key: (views or 0, collects or 0, json.loads(recent)) for key, views, collects, recent in
             _rows(results, "SELECT key, views, collects, recent FROM profile_v1")}
+
+
+def saves(results: Path, table: str) -> int:
+    """How many times a record was saved: every save adds one to its version."""
+    return int(_rows(results, f"SELECT SUM(drtc_version) FROM {table}")[0][0])
 
 
 def _rows(results: Path, query: str) -> list[tuple[Any, ...]]:
