@@ -60,7 +60,7 @@ class DeadLetters:
         Raises:
             StoreError: no letter of that name. JobError: the Job cannot be opened.
         """
-        from .compute.worker import open_job
+        from .compute.worker import close_job, open_job
         from .job import describe
         from .loading import load_job
 
@@ -74,7 +74,7 @@ class DeadLetters:
                 self.get(name)
             return replay.run(set(names))
         finally:
-            job.close()
+            close_job(job)
 
 
 class Replay:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Iterable
 from .cluster.membership import default_name, open_membership
 from .memory import keep_large_buffers
 from .observe.logs import Log
-from .wire.messages import Beat
+from .wire.frames import sign_of_life
 from .wire.peer import Peer
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ class Role(ABC):
         cluster = self.config.cluster
         while True:
             self.tick()
-            message = Beat(self.report())
+            message = sign_of_life(self.report())
             for peer in list(self.peers()):
                 peer.send(message)
                 silent = loop.time() - peer.connection.heard

@@ -136,6 +136,8 @@ class Supervisor:
                 child.process.terminate()
             code = await child.process.wait()
             if self._stopping.is_set():
+                if 0 < code < 128:
+                    self._code = self._code or code
                 return
             if code == 0:
                 self._stopping.set()  # a bounded collector has reached its end, or somebody asked a role to stop

@@ -8,8 +8,9 @@ import socket
 from typing import TYPE_CHECKING, Callable, Sequence
 
 from ..batch import Payload
+from ..errors import JobError
 from ..wire.connection import Connection
-from ..wire.messages import Message, Ready, Stop
+from ..wire.messages import Failed, Message, Ready, Stop
 from .pipe import MOST
 from .worker import main
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from ..config import Config
 
 SLOWEST_RESTART = 5.0  # seconds
+GIVE_UP = 5  # deaths in a row before it was ready
 
 
 class _Seat:
@@ -31,7 +33,8 @@ class _Seat:
 
 
 class Pool:
-    """Calls ``on_frame(worker, message, payload)`` and ``on_death(worker)``; a dead worker is replaced by itself."""
+    """Calls ``on_frame(worker, message, payload)`` and ``on_death(worker, why)``; a dead worker is replaced by itself,
+    and ``Failed`` is said for one that dies again and again before it is ready."""
 
     def __init__(self, config: Config, workers: int, on_frame: Callable[[int, Message, Payload], None],
                  on_death: Callable[[int, str], None]) -> None:
@@ -80,7 +83,12 @@ class Pool:
         if self._stopping:
             return
         code = process.exitcode
-        self._on_death(number, f"signal {-code}" if code is not None and code < 0 else f"exit {code}")
+        why = f"signal {-code}" if code is not None and code < 0 else f"exit {code}"
+        self._on_death(number, why)
+        if seat.failures == GIVE_UP:
+            sentence = f"worker processes die before they are ready ({why}): see what the Job's open does"
+            self._on_frame(number, Failed(sentence, JobError.exit_code), b"")
+            return
         wait = 0.0 if seat.failures == 0 else min(SLOWEST_RESTART, 0.1 * 2 ** seat.failures)
         seat.failures += 1
         loop.call_later(wait, self._restart, number)

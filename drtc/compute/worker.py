@@ -129,8 +129,8 @@ class Worker:
                 elif isinstance(message, Merge):
                     self._take(message, payload)
                 elif isinstance(message, Stop):
-                    self._job.close()
                     self._store.close()
+                    close_job(self._job)
                     return
             if self._maps and (mapped_last := not mapped_last or not len(self._merger)):
                 message, payload = self._maps.popleft()
@@ -211,6 +211,20 @@ def open_job(spec: JobSpec, config: Config, view: str, number: int) -> Job:
     except Exception as error:
         raise JobError(f"{spec.cls.__name__}.open failed: {type(error).__name__}: {error}") from error
     return job
+
+
+def close_job(job: Job) -> None:
+    """Closes the user's Job.
+
+    Raises:
+        JobError: its ``close`` raised; the sentence says what.
+    """
+    try:
+        job.close()
+    except DrtcError:
+        raise
+    except Exception as error:
+        raise JobError(f"{type(job).__name__}.close failed: {type(error).__name__}: {error}") from error
 
 
 def _batches(headers: list[Header], payload: Payload) -> list[Batch]:

@@ -12,12 +12,13 @@ import msgspec
 
 from ..batch import Payload
 from ..errors import WireError
-from .messages import KINDS, Message
+from .messages import KINDS, Beat, Message
 
 MAGIC = b"drtc"
 VERSION = 1
 HEAD = struct.Struct(">4sBBHII")
 MAX_HEADER = 4 << 20  # bytes
+MAX_REPORT = 1 << 20  # bytes of a beat; a status carries those of several roles
 
 _CODES = {kind: code for code, kind in KINDS.items()}
 _DECODERS: dict[int, msgspec.msgpack.Decoder[Any]] = {
@@ -30,6 +31,14 @@ def encode(message: Message, payloads: Sequence[Payload] = ()) -> bytes:
     """Head and header of a frame; the payloads are to be sent right behind it."""
     header = _ENCODER.encode(message)
     return HEAD.pack(MAGIC, VERSION, _CODES[type(message)], 0, len(header), sum(map(len, payloads))) + header
+
+
+def sign_of_life(report: dict[str, Any]) -> Beat:
+    """A beat that every peer takes: where a source has very many partitions, they are left out of it."""
+    whole = Beat(report)
+    if len(_ENCODER.encode(whole)) <= MAX_REPORT:
+        return whole
+    return Beat({**report, "partitions": {}, "watermarks": {}})
 
 
 def parse_head(head: Payload, max_payload: int, max_header: int = MAX_HEADER) -> tuple[int, int, int]:

@@ -45,7 +45,7 @@ def run(events: int, seconds: int, budget: int, route: str, sets: Sequence[str])
         drtc = Run(place, package(True), sections, apart=apart, sets=sets)
         looks = []
         try:
-            await_true(lambda: drtc.assigned() is not None and drtc.results.exists(), 60, "drtc run is ready")
+            await_true(lambda: _stored(drtc.results) > 0, 60, "the first result")
             lock = _lock(drtc.results)
             began = time.monotonic()
             print(f"the store is locked for {seconds} s", flush=True)
@@ -98,10 +98,12 @@ def _lock(results: Path) -> sqlite3.Connection:
 
 
 def _stored(results: Path) -> int:
+    if not results.exists():
+        return 0
     connection = sqlite3.connect(f"file:{results}?mode=ro", uri=True)
     try:
         return int(connection.execute("SELECT COALESCE(SUM(views), 0) FROM campaign_views_v1").fetchone()[0])
     except sqlite3.OperationalError:
-        return 0  # the lock came before the table
+        return 0  # no table yet
     finally:
         connection.close()

@@ -37,7 +37,7 @@ def run(lines: int, rounds: int, routes: Sequence[str], plain: bool, sets: Seque
                 report.run(
                     system=name, per_second=lines / took, cpu_us=ran.cost.cpu / lines * 1e6, seconds=took,
                     seconds_from_start=ran.last - ran.cost.began, mb=ran.cost.peak / 2 ** 20, right=right,
-                    elsewhere=ran.cost.elsewhere, stage_seconds=ran.stages, 
+                    elsewhere=ran.cost.elsewhere, stage_seconds=ran.stages,
                     saves_per_line=saves(place / "results.db", "profile_v1") / lines,
                     by_role={role: cpu / lines * 1e6 for role, cpu in ran.cost.by_role.items()})
     rows = []

@@ -57,7 +57,7 @@ class Process:
             raise AssertionError(f"{error}\n{self.said}") from None
 
     def wait(self, patience: float = PATIENCE) -> int:
-        """Its exit code; 130 seconds are never needed, so a hang is a failure."""
+        """Its exit code; a process that does not end in time fails the test."""
         try:
             return self.popen.wait(patience)
         except subprocess.TimeoutExpired:

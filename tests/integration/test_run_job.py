@@ -1,4 +1,4 @@
-"""``drtc run`` as a whole: a Job with side effects, the status, a second run, and what happens to processes left alone."""
+"""``drtc run`` as a whole: a Job with side effects, the status, a second run, and processes that are left alone."""
 from __future__ import annotations
 
 import signal
@@ -172,11 +172,11 @@ def test_workers_end_when_their_node_is_killed_even_in_the_middle_of_a_map(tmp_p
     (tmp_path / "in.txt").write_text("for ever\n")
     with Cluster(tmp_path, job, follow("in.txt")) as cluster:
         process = cluster.start("run")
-        process.await_words("compute-1 .*workers=2|workers=2.*compute-1|link up node=compute-1")
+        process.await_words("link up .*role=compute")
         until(lambda: cluster.report("compute").get("pieces"), "the piece is being mapped")
         node = psutil.Process(cluster.report("compute")["pid"])
         workers = node.children(recursive=True)
-        assert any("drtc worker" in " ".join(each.cmdline()) or each.name().startswith("drtc") for each in workers) or workers
+        assert len(workers) >= 3  # the forkserver and two workers
         node.kill()
         gone, alive = psutil.wait_procs(workers, 10)
         assert not alive
@@ -206,7 +206,7 @@ def test_the_second_signal_ends_at_once(tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_text("for ever\n")
     with Cluster(tmp_path, job, follow("in.txt")) as cluster:
         process = cluster.start("run")
-        process.await_words("link up node=coordinator-1 role=compute|link up .*role=compute")
+        process.await_words("link up .*role=compute")
         everybody = family(process)
         process.send(signal.SIGINT)
         process.await_words("run draining")

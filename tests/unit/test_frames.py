@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from drtc.batch import Counts, Header, Stored
 from drtc.encodings import unpack
 from drtc.errors import WireError
-from drtc.wire.frames import HEAD, MAGIC, MAX_HEADER, VERSION, cut, encode, parse_head, parse_header
+from drtc.wire.frames import HEAD, MAGIC, MAX_HEADER, VERSION, cut, encode, parse_head, parse_header, sign_of_life
 from drtc.wire.messages import (
     ENCODINGS, KINDS, NONCE_BYTES, SAYS, Answer, Batches, Beat, Challenge, Hello, Message, Window)
 
@@ -102,10 +102,17 @@ def test_any_header_is_its_message_or_refused(kind: int, raw: bytes) -> None:
 @given(plain)
 def test_what_a_peer_reports_can_always_be_passed_on(report: Any) -> None:
     try:
-        beat = parse_header(8, msgpack.packb([report]))
+        heard = parse_header(8, msgpack.packb([report]))
     except WireError:
         return
-    assert read(encode(beat)) is not None
+    assert read(encode(heard)) == heard or "nan" in str(heard)
+
+
+def test_a_report_of_very_many_partitions_still_fits_a_frame() -> None:
+    few = {"role": "collector", "partitions": {f"p{number}": {"offset": number} for number in range(1000)}}
+    assert sign_of_life(few).report == few
+    many = {"role": "collector", "partitions": {f"p{number}": {"offset": number} for number in range(100_000)}}
+    assert sign_of_life(many).report["role"] == "collector" and len(encode(sign_of_life(many))) < 1000
 
 
 @pytest.mark.parametrize("wrong", [
