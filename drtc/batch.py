@@ -12,7 +12,7 @@ import msgspec
 Payload = Union[bytes, bytearray, memoryview]
 
 #: batches are joined up to so many messages, however few bytes they have: compressed ones grow when they are unpacked
-MOST_MESSAGES = 50_000
+MOST_MESSAGES = 200_000
 
 
 class Lane(NamedTuple):

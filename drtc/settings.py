@@ -102,8 +102,8 @@ class Coordinator:
     listen: Address = Address("127.0.0.1", 0)
     #: most bytes queued; beyond it collectors wait
     memory_bytes: Some = 256 * MiB
-    #: small consecutive batches of a lane are joined up to about this size
-    batch_bytes: Some = MiB
+    #: consecutive batches of a lane that are waiting are joined up to about this size
+    batch_bytes: Some = 4 * MiB
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,8 @@ from typing import Iterable, Iterator, NamedTuple
 from ..batch import MOST_MESSAGES, Chunk, Counts, Header, Lane, Payload, Stored
 from ..cluster.rendezvous import owner
 
+UNANSWERED = 3  # batches of a lane in flight, from which on small ones are not sent after them
+
 
 class Send(NamedTuple):
     """One frame to a coordinator: batches of several lanes, at most one for each."""
@@ -31,10 +33,11 @@ class Rewind(NamedTuple):
 
 
 class _Lane:
-    __slots__ = ("pending", "flying", "coordinator", "seq")
+    __slots__ = ("pending", "bytes", "flying", "coordinator", "seq")
 
     def __init__(self) -> None:
         self.pending: deque[Chunk] = deque()  # read, not sent
+        self.bytes = 0  # of what is pending
         self.flying: deque[tuple[int, int, int, float]] = deque()  # sent, not stored: seq, first offset, bytes, when
         self.coordinator: str | None = None
         self.seq = 0
@@ -130,7 +133,8 @@ class Flow:
         for slot, lane in state.lanes.items():
             if lane.pending:
                 state.position = min(state.position, lane.pending[0].first)
-                self.pending -= sum(len(chunk.payload) for chunk in lane.pending)
+                self.pending -= lane.bytes
+                lane.bytes = 0
                 lane.pending.clear()
                 self._waiting.pop(Lane(partition, slot), None)
 
@@ -161,6 +165,7 @@ class Flow:
             if lane is None:
                 lane = state.lanes[slot] = _Lane()
             lane.pending.append(chunk)
+            lane.bytes += len(chunk.payload)
             self.pending += len(chunk.payload)
             self._waiting.setdefault(Lane(partition, slot))
 
@@ -236,7 +241,7 @@ class Flow:
         for key in list(self._waiting):
             state = self._partitions[key.partition]
             lane = state.lanes[key.slot]
-            if self._place(key.slot, lane) != name:
+            if self._place(key.slot, lane) != name or self._gathers(lane):
                 continue
             header, parts, taken = self._take(key, state, lane, now)
             headers.append(header)
@@ -249,6 +254,11 @@ class Flow:
             return None
         self.flying += size
         return Send(name, headers, payloads)
+
+    def _gathers(self, lane: _Lane) -> bool:
+        """Whether the lane had better wait for an answer: it has little to send and much unanswered, so what comes
+        meanwhile makes a bigger batch. With little to do nothing waits; with much to do batches grow."""
+        return len(lane.flying) >= UNANSWERED and lane.bytes < self._batch_bytes // 4
 
     def _place(self, slot: int, lane: _Lane) -> str | None:
         """The coordinator of the lane's slot; it changes only when nothing of the lane is in flight."""
@@ -281,6 +291,7 @@ class Flow:
         lane.flying.append((lane.seq, header.first, size, now))
         state.sent = max(state.sent, header.last)
         lane.seq += 1
+        lane.bytes -= size
         self.pending -= size
         return header, [chunk.payload for chunk in chunks], size
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import traceback
-from time import perf_counter
+from time import thread_time
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, NamedTuple, Sequence
 
 from ..batch import Batch, Counts, Lane
@@ -95,12 +95,12 @@ class Mapper:
                         for name, values in group.items():
                             have[1][name] += values
                         joined[key, index] = (have[0] | bit, have[1])
-        began = perf_counter()
+        began = thread_time()
         aggregates = self._aggregates
         for (key, index), (touched, group) in joined.items():
             states = [aggregate.fold(group[name]) if group[name] else None for name, aggregate in aggregates]
             mapped.parts.append(Part(key, index, touched, states))
-        mapped.seconds["fold"] += perf_counter() - began
+        mapped.seconds["fold"] += thread_time() - began
         return mapped
 
     def refine(self, batches: Sequence[Batch],
@@ -141,7 +141,7 @@ class Mapper:
             counts = Counts()
             pairs = list(self._messages(batch, mapped.dead, counts))
             counts.messages += len(pairs)
-            began = perf_counter()
+            began = thread_time()
             halves = [pairs] if pairs else []
             while halves:
                 half = halves.pop()
@@ -156,7 +156,7 @@ class Mapper:
                     else:
                         middle = len(half) // 2
                         halves += [half[middle:], half[:middle]]
-            mapped.seconds["map"] += perf_counter() - began
+            mapped.seconds["map"] += thread_time() - began
             mapped.times.append(None)
             mapped.counts.append(counts)
         return mapped
@@ -169,24 +169,24 @@ class Mapper:
             if quick is not None:
                 return quick
         dead = len(mapped.dead)
-        began = perf_counter()
+        began = thread_time()
         groups, latest = self._careful(batch, mapped.dead, counts)
-        mapped.seconds["map"] += perf_counter() - began
+        mapped.seconds["map"] += thread_time() - began
         self._suspicious = len(mapped.dead) > dead
         return groups, latest
 
     def _quick(self, batch: Batch, mapped: Mapped, counts: Counts) -> tuple[Groups, float | None] | None:
         """The pass that nothing may go wrong in; None where something did."""
         header = batch.header
-        began = perf_counter()
+        began = thread_time()
         messages = unpack(header.encoding, batch.payload, header.first, header.last)
-        unpacked = perf_counter()
+        unpacked = thread_time()
         mapped.seconds["unpack"] += unpacked - began
         if messages.damaged:
             return None
         try:
             events = self._spec.codec.decode_many(messages.values)  # type: ignore[arg-type]  # None raises
-            decoded = perf_counter()
+            decoded = thread_time()
             mapped.seconds["decode"] += decoded - unpacked
             result = self._group_all(events)
             aggregates = self._aggregates
@@ -198,7 +198,7 @@ class Mapper:
                             aggregate.check(group[name])
         except Exception:
             return None
-        mapped.seconds["map"] += perf_counter() - decoded
+        mapped.seconds["map"] += thread_time() - decoded
         counts.messages += len(events)
         return result
 

@@ -11,7 +11,7 @@ from typing import Iterator, NamedTuple
 
 import msgspec
 
-from ..batch import MOST_MESSAGES, Batch, Header, Lane, Stored
+from ..batch import MOST_MESSAGES, Batch, Header, Lane, Payload, Stored
 from ..cluster.rendezvous import owner
 from ..errors import WireError
 
@@ -26,13 +26,18 @@ class Entry(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What a node has in hand and has not answered: the joined batches and the entries that they were made of."""
+    """What a node has in hand and has not answered: joined batches, as headers, and the entries they are made of."""
 
     number: int
     node: str
-    batches: list[Batch]
-    entries: list[list[Entry]]  # for each batch
+    headers: list[Header]
+    entries: list[list[Entry]]  # for each header
     bytes: int
+
+    @property
+    def payloads(self) -> list[Payload]:
+        """The bytes of all batches, in order. Nothing was copied to join them."""
+        return [entry.batch.payload for entries in self.entries for entry in entries]
 
 
 class Reply(NamedTuple):
@@ -160,8 +165,8 @@ class Dispatch:
         self.depth -= task.bytes
         by_lane = {each.lane: each for each in stored}
         replies: dict[int, list[Stored]] = {}
-        for batch, entries in zip(task.batches, task.entries):
-            lane = batch.header.lane
+        for header, entries in zip(task.headers, task.entries):
+            lane = header.lane
             self._lanes[lane].flying -= 1
             each = by_lane.get(lane)
             if each is None:
@@ -188,22 +193,22 @@ class Dispatch:
                         yield task
 
     def _task(self, name: str, node: _Node) -> Task | None:
-        batches: list[Batch] = []
+        headers: list[Header] = []
         origins: list[list[Entry]] = []
         size = 0
         for lane in list(self._waiting):
             if self._place(lane) != name:
                 continue
             entries = self._take(lane, self._batch_bytes - size)
-            batches.append(join([entry.batch for entry in entries]))
+            headers.append(join([entry.batch.header for entry in entries]))
             origins.append(entries)
-            size += len(batches[-1].payload)
-            if size >= self._batch_bytes or len(batches) >= MOST_LANES:
+            size += headers[-1].size
+            if size >= self._batch_bytes or len(headers) >= MOST_LANES:
                 break
-        if not batches:
+        if not headers:
             return None
         self._number += 1
-        task = Task(self._number, name, batches, origins, size)
+        task = Task(self._number, name, headers, origins, size)
         node.tasks[task.number] = task
         node.bytes += size
         return task
@@ -252,13 +257,12 @@ def follows(entry: Entry, other: Entry) -> bool:
             and one.encoding == two.encoding and one.last < two.first)
 
 
-def join(batches: list[Batch]) -> Batch:
-    """One batch of consecutive ones; encodings are closed under concatenation."""
-    if len(batches) == 1:
-        return batches[0]
-    head, tail = batches[0].header, batches[-1].header
-    payload = b"".join(batch.payload for batch in batches)
-    header: Header = msgspec.structs.replace(
-        head, seq=tail.seq, last=tail.last, count=sum(batch.header.count for batch in batches), size=len(payload),
-        watermark=tail.watermark)
-    return Batch(header, payload)
+def join(headers: list[Header]) -> Header:
+    """The header of consecutive batches made one; encodings are closed under concatenation."""
+    if len(headers) == 1:
+        return headers[0]
+    head, tail = headers[0], headers[-1]
+    joined: Header = msgspec.structs.replace(
+        head, seq=tail.seq, last=tail.last, count=sum(header.count for header in headers),
+        size=sum(header.size for header in headers), watermark=tail.watermark)
+    return joined

@@ -118,8 +118,7 @@ class Coordinator(Role):
 
     def _act(self) -> None:
         for task in list(self.dispatch.next()):
-            headers = [batch.header for batch in task.batches]
-            self.nodes.peers[task.node].send(Batches(task.number, headers), [batch.payload for batch in task.batches])
+            self.nodes.peers[task.node].send(Batches(task.number, task.headers), task.payloads)
 
     # --- the role's frame ---
 

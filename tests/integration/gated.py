@@ -7,7 +7,7 @@ from __future__ import annotations
 import signal
 import sqlite3
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any, Callable, Mapping
 
 import psutil
 
@@ -72,8 +72,10 @@ class Stream:
         self._done = end
 
     def committed(self) -> dict[int, tuple[int, str]]:
-        """What the Kafka group has committed; files keep it in the store."""
-        return self._kafka.committed(self._group, self._topic) if self._topic else {}
+        """What the Kafka group has committed, offset and note; files keep it in the store."""
+        found = self._kafka.committed(self._group, self._topic) if self._topic else {}
+        # confluent-kafka reads metadata beyond their end, and a topic's id of six letters is the end of ours
+        return {partition: (offset, note[:note.index(";topic=") + 13]) for partition, (offset, note) in found.items()}
 
 
 class Gated(Cluster):
@@ -128,6 +130,10 @@ class Gated(Cluster):
         assert code == 0, said
         self.check_all()
 
+    def await_events(self, number: int) -> None:
+        """Until so many are stored."""
+        until(lambda: sum(each.events for each in self.counted().values() if each.recent) == number, f"{number} events")
+
     def content(self) -> tuple[list[str], dict[int, tuple[int, str]]]:
         """All that outlives a run: records, versions, fences, offsets with their notes."""
         connection = sqlite3.connect(self.directory / "results.db")
@@ -136,10 +142,13 @@ class Gated(Cluster):
         finally:
             connection.close()
 
-    def drain_at(self, number: int, *arguments: str, ends: signal.Signals = signal.SIGTERM) -> None:
-        """Runs as far as the gate, and there is told to stop: what was begun is finished, and nothing else."""
+    def drain_at(self, number: int, *arguments: str, ends: signal.Signals = signal.SIGTERM,
+                 meanwhile: Callable[[], None] = lambda: None) -> None:
+        """Runs as far as the gate, and there is told to stop: what was begun is finished, and nothing else.
+        ``meanwhile`` is done after the start."""
         self.close_gate(number)
         run = self.start("run", *arguments)
+        meanwhile()
         self.await_gate(run)
         run.send(ends)
         run.await_words("collector draining")

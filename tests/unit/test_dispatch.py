@@ -14,12 +14,12 @@ def batch(seq: int, partition: str = "p", stream: str = "s", size: int = 10, enc
 
 
 def stored(task: Task) -> list[Stored]:
-    return [Stored(b.header.partition, 0, b.header.stream, b.header.seq, b.header.last, None, Counts())
-            for b in task.batches]
+    return [Stored(header.partition, 0, header.stream, header.seq, header.last, None, Counts())
+            for header in task.headers]
 
 
 def offsets(task: Task) -> list[tuple[int, int]]:
-    return [(b.header.first, b.header.last) for b in task.batches]
+    return [(header.first, header.last) for header in task.headers]
 
 
 def with_node(name: str = "n1", places: int = 1, window: int = 1000, size: int = 35) -> Dispatch:
@@ -39,8 +39,8 @@ def test_a_batch_leaves_at_once_and_the_next_ones_are_joined_while_the_node_is_b
     assert (reply.link, [each.seq for each in reply.stored]) == (1, [0])
     [second] = dispatch.next()
     assert offsets(second) == [(10, 39)]  # three of ten bytes fit into 35
-    assert second.batches[0].payload == b"\1" * 10 + b"\2" * 10 + b"\3" * 10
-    assert second.batches[0].header.seq == 3
+    assert b"".join(second.payloads) == b"\1" * 10 + b"\2" * 10 + b"\3" * 10
+    assert (second.headers[0].seq, second.headers[0].size) == (3, 30)
 
 
 def test_what_cannot_be_one_batch_is_not_joined() -> None:
@@ -64,7 +64,7 @@ def test_one_frame_carries_several_lanes() -> None:
     for partition in "pqr":
         dispatch.accept(1, batch(0, partition))
     [task] = dispatch.next()
-    assert [b.header.partition for b in task.batches] == ["p", "q", "r"]
+    assert [header.partition for header in task.headers] == ["p", "q", "r"]
 
 
 def test_a_gap_in_a_stream_is_refused() -> None:
@@ -101,12 +101,12 @@ def test_a_lane_stays_with_its_node_until_it_has_answered() -> None:
     dispatch.node_joined("n2", 1.0, 99, 10_000)
     for lane in lanes:
         dispatch.accept(1, batch(1, lane))
-    flying = {task.batches[0].header.partition for task in tasks}
-    moved = {b.header.partition for task in dispatch.next() if task.node == "n2" for b in task.batches}
+    flying = {task.headers[0].partition for task in tasks}
+    moved = {h.partition for task in dispatch.next() if task.node == "n2" for h in task.headers}
     assert moved and not moved & flying
     for task in tasks:
         dispatch.answered("n1", task.number, stored(task))
-    later = {b.header.partition for task in dispatch.next() if task.node == "n2" for b in task.batches}
+    later = {h.partition for task in dispatch.next() if task.node == "n2" for h in task.headers}
     assert later & flying
 
 
@@ -134,7 +134,7 @@ def test_a_new_stream_replaces_what_is_queued_of_the_old_one() -> None:
     assert dispatch.depth == 20
     assert dispatch.answered("n1", task.number, stored(task)) == []  # of a stream that is over
     [again] = dispatch.next()
-    assert again.batches[0].header.stream == "t"
+    assert again.headers[0].stream == "t"
 
 
 def test_a_node_gets_no_more_than_its_window_and_its_places() -> None:

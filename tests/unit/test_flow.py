@@ -162,3 +162,18 @@ def test_the_oldest_batch_in_flight_says_how_long_it_waits() -> None:
     assert made.oldest(10.0) == 3.0
     answer(send, made)
     assert made.oldest(10.0) == 0.0
+
+
+def test_small_batches_gather_behind_unanswered_ones_and_large_ones_do_not_wait() -> None:
+    made = flow(window=10_000, batch_bytes=1000)
+    sent = []
+    for number in range(6):
+        made.read(1, "p", number, [(0, chunk(number, number))])
+        sent += list(made.sends(0.0))
+    assert [send.headers[0].last for send in sent] == [0, 1, 2]
+    answer(sent[0], made)
+    [gathered] = made.sends(0.0)
+    assert (gathered.headers[0].first, gathered.headers[0].last) == (3, 5)
+    made.read(1, "p", 6, [(0, chunk(6, 6, size=250))])  # a quarter of a batch
+    [large] = made.sends(0.0)
+    assert large.headers[0].first == 6

@@ -293,7 +293,9 @@ class World:
         for node, link, tasks in coordinator.nodes.values():
             if tasks:
                 task = tasks.popleft()
-                node.plan.arrived(link, task.number, task.batches)
+                node.plan.arrived(link, task.number, [
+                    Batch(header, b"".join(entry.batch.payload for entry in entries))
+                    for header, entries in zip(task.headers, task.entries)])
                 node.obey()
 
     def work(self) -> None:
