@@ -120,7 +120,11 @@ class Reader(threading.Thread, Listener):
     def commit(self, offsets: Mapping[str, int]) -> None:
         """Commits what is stored while the rest goes on."""
         note = str(self._note)
-        self._commands.put(lambda: self._stored.update({name: Position(at, note) for name, at in offsets.items()}))
+
+        def command() -> None:
+            if not self._stopped:  # the last commit says more: whether all is drained
+                self._stored.update({name: Position(at, note) for name, at in offsets.items()})
+        self._commands.put(command)
 
     def halt(self) -> None:
         """Reads nothing more; the source is kept open."""

@@ -5,14 +5,14 @@ What happens "in the middle" then happens there on every machine: the workers ar
 from __future__ import annotations
 
 import signal
-import sqlite3
 from pathlib import Path
 from typing import Any, Callable, Mapping
 
 import psutil
 
+from ..chaos.roles import send
 from ..chaos.trial import files_source, kafka_source
-from ..chaos.truth import Account, Verdict, judge, make, records
+from ..chaos.truth import Account, Verdict, judge, make, records, rows
 from ..services import Kafka
 from .running import Cluster, Process, until
 
@@ -130,17 +130,22 @@ class Gated(Cluster):
         assert code == 0, said
         self.check_all()
 
-    def await_events(self, number: int) -> None:
-        """Until so many are stored."""
-        until(lambda: sum(each.events for each in self.counted().values() if each.recent) == number, f"{number} events")
+    def events(self) -> int:
+        """How many are stored; the groups' records are counts of the same ones."""
+        return sum(account.events for key, account in self.counted().items() if not key.startswith("group"))
 
-    def content(self) -> tuple[list[str], dict[int, tuple[int, str]]]:
-        """All that outlives a run: records, versions, fences, offsets with their notes."""
-        connection = sqlite3.connect(self.directory / "results.db")
-        try:
-            return list(connection.iterdump()), self._stream.committed()
-        finally:
-            connection.close()
+    def await_events(self, number: int) -> None:
+        until(lambda: self.events() == number, f"{number} events are stored")
+
+    def content(self) -> tuple[list[tuple[Any, ...]], dict[int, tuple[int, str]]]:
+        """All that outlives a run: records with their versions and fences, dead letters, offsets with their notes."""
+        path = self.directory / "results.db"
+        tables = [name for name, in rows(path, "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
+        # A start notes that something may be sent now, an end that nothing was: only that entry's version tells
+        kept = {"tally_v1_offsets": "key, offset, note, detail"}
+        return ([(table, *row) for table in tables
+                 for row in rows(path, f"SELECT {kept.get(table, '*')} FROM {table} ORDER BY key")],
+                self._stream.committed())
 
     def drain_at(self, number: int, *arguments: str, ends: signal.Signals = signal.SIGTERM,
                  meanwhile: Callable[[], None] = lambda: None) -> None:
@@ -176,6 +181,6 @@ def kill_all(process: Process) -> None:
     """kill -9 of a whole run, as a power cut would."""
     everybody = family(process)
     for each in everybody:
-        each.kill()
+        send(each.pid, signal.SIGKILL)
     process.wait()
     assert not psutil.wait_procs(everybody[1:], 10)[1]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from .exactness import flights_csv, read_lines, run, check, truth
+from .exactness import check, flights_csv, read_lines, run, truth
 
 pytestmark = pytest.mark.slow
 
@@ -22,9 +22,9 @@ pytestmark = pytest.mark.slow
 def test_chunks_of_every_size(chunk: str, lines: int, route: str, workers: int, fork: str, tmp_path: Path) -> None:
     """Three files, one of them compressed."""
     flights = read_lines(flights_csv(), lines)
-    for number in range(3):
-        share = b"".join(line + b"\n" for line in flights[number * lines // 6:]) if number == 2 else b"".join(
-            line + b"\n" for line in flights[number * lines // 12:(number + 1) * lines // 12])
+    ends = (lines // 6, lines // 3, lines)
+    for number, (start, end) in enumerate(zip((0, *ends), ends)):
+        share = b"".join(line + b"\n" for line in flights[start:end])
         if number == 1:
             (tmp_path / "flights-1.csv.gz").write_bytes(gzip.compress(share, 1))
         else:

@@ -167,6 +167,23 @@ def test_roles_and_workers_end_when_their_supervisor_is_killed_and_the_next_run_
         assert "supervisor gone, draining" in first.said
 
 
+def test_a_run_waits_for_the_orphans_of_one_that_was_killed(tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("a\n" * 1000)
+    with Cluster(tmp_path, COUNT, follow("in.txt")) as cluster:
+        first = cluster.start("run")
+        first.await_words("link up .*role=compute")
+        everybody = family(first)
+        slow = psutil.Process(cluster.report("compute")["pid"])
+        slow.suspend()
+        first.send(signal.SIGKILL)
+        second = cluster.start("run", "--until-end")
+        second.await_words("waiting for an earlier run's roles to end roles=compute-1")
+        slow.resume()
+        assert second.wait() == 0, second.said
+        assert cluster.records()["a"]["events"] == 1000
+        assert not psutil.wait_procs(everybody, 10)[1]
+
+
 def test_workers_end_when_their_node_is_killed_even_in_the_middle_of_a_map(tmp_path: Path) -> None:
     job = COUNT.replace("        yield", "        while line == 'for ever': pass\n        yield")
     (tmp_path / "in.txt").write_text("for ever\n")

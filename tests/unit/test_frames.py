@@ -88,6 +88,7 @@ def test_any_head_is_a_frame_within_the_limits_or_refused(raw: bytes) -> None:
 @example(5, b"\x92\x01\xdd\xff\xff\xff\xff")  # a list of 4 billion, of which nothing follows
 @example(8, b"\x91\x81\xa1a" + b"\x91" * 100_000)  # deeper than any stack
 @example(8, b"\x91\x81\xa1a" + b"\x91" * 900 + b"\xc0")
+@example(10, b"\x91\x81\xa1a" + b"\x91" * 100_000 + b"\xc0")
 @example(4, b"\x91\xa2\xff\xff")  # no UTF-8
 @example(5, b"")
 def test_any_header_is_its_message_or_refused(kind: int, raw: bytes) -> None:
@@ -106,6 +107,12 @@ def test_what_a_peer_reports_can_always_be_passed_on(report: Any) -> None:
     except WireError:
         return
     assert read(encode(heard)) == heard or "nan" in str(heard)
+
+
+def test_a_report_is_three_deep_at_most() -> None:
+    assert parse_header(8, msgpack.packb([{"a": {"b": {"c": 1}}}]))
+    with pytest.raises(WireError, match="a Beat frame is malformed"):
+        parse_header(8, msgpack.packb([{"a": {"b": {"c": {"d": 1}}}}]))
 
 
 def test_a_report_of_very_many_partitions_still_fits_a_frame() -> None:
@@ -156,6 +163,8 @@ def test_who_may_say_what_names_real_roles_and_frames() -> None:
 
 
 @given(st.binary(max_size=40), st.lists(st.integers(-3, 45), max_size=6))
+@example(b"abc", [-1, 4])
+@example(b"abc", [4, -1])
 def test_parts_add_up_or_are_refused(payload: bytes, sizes: list[int]) -> None:
     fits = sum(sizes) == len(payload) and all(size >= 0 for size in sizes)
     try:
