@@ -198,6 +198,8 @@ class Collector(Role):
         self._draining = True
         self._reader.halt()
         partitions = list(self.flow.frontiers())
+        if not partitions:
+            self._reader.give_up()  # it may be waiting for the source, and there is nothing to commit
         for partition in partitions:
             self.flow.revoking(partition)
         while not self.flow.settled(partitions):

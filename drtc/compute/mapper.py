@@ -152,6 +152,7 @@ class Mapper:
                 except Exception as error:
                     if len(half) == 1:
                         offset, value = half[0]
+                        counts.messages -= 1
                         self._dead(mapped.dead, counts, header.lane, offset, value, error)
                     else:
                         middle = len(half) // 2
@@ -348,9 +349,17 @@ class Mapper:
         from ..errors import JobError
 
         counts.dead += 1
-        text = str(error) if isinstance(error, JobError) else f"{type(error).__name__}: {error}"
+        try:
+            text = str(error) if isinstance(error, JobError) else f"{type(error).__name__}: {error}"
+        except Exception:
+            text = f"{type(error).__name__}, whose text cannot be shown"
         trace = "".join(itertools.islice(traceback.format_exception(error), 50))
-        dead.append(DeadLetter(lane, offset, bytes(raw), text, trace))
+        dead.append(DeadLetter(lane, offset, bytes(raw), _printable(text), _printable(trace)))
 
     def _group(self) -> Group:
         return {name: [] for name, _ in self._aggregates}
+
+
+def _printable(text: str) -> str:
+    """Without what no store takes as text: lone surrogates."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -158,19 +158,22 @@ class Dispatch:
     def answered(self, node: str, number: int, stored: list[Stored]) -> list[Reply]:
         """The node has stored a task. An answer to a task that it no longer has (it was lost) says nothing."""
         state = self._nodes.get(node)
-        task = state.tasks.pop(number, None) if state is not None else None
+        task = state.tasks.get(number) if state is not None else None
         if state is None or task is None:
             return []
+        by_lane = {each.lane: each for each in stored}
+        for header in task.headers:  # before anything is changed: a node that answers wrongly is lost with the task
+            each = by_lane.get(header.lane)
+            if each is None or (each.stream, each.seq, each.last) != (header.stream, header.seq, header.last):
+                raise WireError(f"{node} answered task {number} without a word about lane {header.lane}")
+        del state.tasks[number]
         state.bytes -= task.bytes
         self.depth -= task.bytes
-        by_lane = {each.lane: each for each in stored}
         replies: dict[int, list[Stored]] = {}
         for header, entries in zip(task.headers, task.entries):
             lane = header.lane
             self._lanes[lane].flying -= 1
-            each = by_lane.get(lane)
-            if each is None:
-                raise WireError(f"{node} answered task {number} without a word about lane {lane}")
+            each = by_lane[lane]
             link = entries[0].link
             if self._streams.get((link, lane), ("", 0))[0] == each.stream:
                 replies.setdefault(link, []).append(each)

@@ -264,6 +264,9 @@ class Trial:
                     seat.process.end(20)
                     if seat.process.code not in (0, -signal.SIGKILL) or (seat.process.code and not self.faults):
                         raise Failed(f"told to stop, {seat.name} ended with {seat.process.code}\n{self._last_words()}")
+        for log in self.directory.glob("*.log"):
+            if "drain cut short" in log.read_text("utf-8", "replace"):
+                raise Failed(f"{log.stem} could not drain, and gave up\n{self._last_words()}")
 
     def _bury(self) -> None:
         for pid in self._stopped:

@@ -16,7 +16,6 @@ from ..chaos.truth import Account, Verdict, judge, make, records, rows
 from ..services import Kafka
 from .running import Cluster, Process, until
 
-ROUTES = {"kafka": ("partition", "key"), "files": ("partition", "csv:0")}
 PARTITIONS = 2
 JOB = '''
 import time
@@ -89,6 +88,10 @@ class Gated(Cluster):
             "compute": {"workers": 2, "memory_bytes": "16K"}})
         self._stream = stream
         self._gate, self._met = directory / "gate", directory / "met"
+
+    def __enter__(self) -> Gated:
+        super().__enter__()
+        return self
 
     def close_gate(self, number: int) -> None:
         """Event ``number`` and later ones are not counted by who is started from now on."""

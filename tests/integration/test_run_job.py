@@ -173,12 +173,14 @@ def test_a_run_waits_for_the_orphans_of_one_that_was_killed(tmp_path: Path) -> N
         first = cluster.start("run")
         first.await_words("link up .*role=compute")
         everybody = family(first)
-        slow = psutil.Process(cluster.report("compute")["pid"])
+        slow = psutil.Process(until(lambda: cluster.report("compute").get("pid"), "the status shows the node"))
         slow.suspend()
-        first.send(signal.SIGKILL)
-        second = cluster.start("run", "--until-end")
-        second.await_words("waiting for an earlier run's roles to end roles=compute-1")
-        slow.resume()
+        try:
+            first.send(signal.SIGKILL)
+            second = cluster.start("run", "--until-end")
+            second.await_words("waiting for an earlier run's roles to end roles=compute-1")
+        finally:
+            slow.resume()
         assert second.wait() == 0, second.said
         assert cluster.records()["a"]["events"] == 1000
         assert not psutil.wait_procs(everybody, 10)[1]

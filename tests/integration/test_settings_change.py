@@ -1,5 +1,5 @@
-"""Another route or number of slots moves lanes: refused after an unclean end, exact after a drain. What moves no lane is
-accepted at any time."""
+"""Another route or number of slots moves lanes: refused after an unclean end, exact after a drain. What moves no lane
+is accepted at any time."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ..services import Kafka
-from .gated import ROUTES, Gated, Stream
+from .gated import Gated, Stream
 
 EVENTS, SEED = 24_000, 4
 OTHERS = {

@@ -144,3 +144,17 @@ def test_a_node_gets_no_more_than_its_window_and_its_places() -> None:
     assert sum(task.bytes for task in dispatch.next()) == 30
     dispatch.node_window("n1", 45)
     assert sum(task.bytes for task in dispatch.next()) == 20
+
+
+def test_an_answer_that_leaves_a_lane_out_is_refused_and_the_task_goes_out_again() -> None:
+    dispatch = with_node(size=1000)
+    for partition in "pq":
+        dispatch.accept(1, batch(0, partition))
+    [task] = dispatch.next()
+    with pytest.raises(WireError, match="without a word about lane q#0"):
+        dispatch.answered("n1", task.number, stored(task)[:1])
+    dispatch.node_lost("n1")  # which is what the broken connection means
+    dispatch.node_joined("n2", 1.0, 1, 1000)
+    [again] = dispatch.next()
+    assert offsets(again) == offsets(task)
+    assert dispatch.depth == 20
