@@ -163,6 +163,8 @@ class Gated(Cluster):
         self.open_gate()
         assert run.wait() == 0, run.said
         self.check_part()
+        latest = max(number for account in self.counted().values() for number in account.recent)
+        assert latest >= number, "what was in a worker's hands is not stored"
 
     def die_at(self, number: int) -> None:
         """Runs as far as the gate, and there everything is killed."""
