@@ -55,3 +55,9 @@ class ClusterError(DrtcError):
     """Membership: an address in use, a name taken twice, no members."""
 
     exit_code = 7
+
+
+class NotDrained(DrtcError):
+    """A role was stopped before all that it had begun was stored. Nothing is lost: the rest is read again."""
+
+    exit_code = 8

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Iterable
 
 from .cluster.membership import default_name, open_membership
+from .errors import NotDrained
 from .memory import keep_large_buffers
 from .observe.logs import Log
 from .wire.frames import sign_of_life
@@ -109,6 +110,9 @@ class Role(ABC):
                     await asyncio.wait_for(self.drain(), self._patience)
                 except asyncio.TimeoutError:
                     self.log.warning("drain cut short", seconds=self._patience)
+                    self._failure = NotDrained(
+                        f"the {self.name} was stopped before all that was begun was stored: the rest is read again at "
+                        "the next start; change the Job, its route or slots only after a drain that ends with 0")
         finally:
             if beat is not None:
                 beat.cancel()

@@ -117,25 +117,39 @@ class Flow:
         return frontier > state.sent and frontier >= state.unclean
 
     def revoking(self, partition: str) -> None:
-        """Nothing new of the partition is sent; what is in flight may still be answered."""
+        """No more of the partition is begun: what lies past everything sent is given up; the rest may still be sent
+        and answered."""
         state = self._partitions.get(partition)
         if state is not None:
-            self._unread(partition, state)
+            self._unread(partition, state, self._edge(state))
             state.open = False
+
+    @staticmethod
+    def _edge(state: _Partition) -> int:
+        """The offset up to which everything must be sent, so that nothing past the frontier has been: lanes get on at
+        different speeds, and what one of them has sent may lie beyond what waits in another."""
+        edge = state.sent
+        for chunk in heapq.merge(*(lane.pending for lane in state.lanes.values()), key=lambda chunk: chunk.first):
+            if chunk.first > edge:
+                break
+            edge = max(edge, chunk.last)
+        return edge
 
     def forget(self, partition: str) -> None:
         """The partition is not ours any more."""
         self._drop(partition)
         self._partitions.pop(partition, None)
 
-    def _unread(self, partition: str, state: _Partition) -> None:
-        """Gives up what was read and not sent, as if it had not been read."""
+    def _unread(self, partition: str, state: _Partition, kept: int = -1) -> None:
+        """Gives up what was read and not sent, as if it had not been read, but for what begins up to ``kept``."""
         for slot, lane in state.lanes.items():
-            if lane.pending:
-                state.position = min(state.position, lane.pending[0].first)
-                self.pending -= lane.bytes
-                lane.bytes = 0
-                lane.pending.clear()
+            while lane.pending and lane.pending[-1].first > kept:
+                chunk = lane.pending.pop()
+                state.position = min(state.position, chunk.first)
+                size = len(chunk.payload)
+                lane.bytes -= size
+                self.pending -= size
+            if not lane.pending:
                 self._waiting.pop(Lane(partition, slot), None)
 
     def _drop(self, partition: str) -> None:
@@ -311,9 +325,10 @@ class Flow:
         return {name: state.frontier for name, state in self._partitions.items()}
 
     def settled(self, partitions: Iterable[str]) -> bool:
-        """Whether nothing of these partitions is in flight."""
+        """Whether nothing of these partitions is in flight, nor waits while there is somebody to send it to."""
         states = (self._partitions.get(name) for name in partitions)
-        return not any(lane.flying for state in states if state is not None for lane in state.lanes.values())
+        return not any(lane.flying or (lane.pending and self._links)
+                       for state in states if state is not None for lane in state.lanes.values())
 
     def watermarks(self) -> dict[str, float]:
         return {name: state.watermark for name, state in self._partitions.items() if state.watermark is not None}

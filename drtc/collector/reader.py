@@ -100,7 +100,7 @@ class Reader(threading.Thread, Listener):
         self._ask_ends = False
         self._begun = False
         self._look_at = 0.0
-        self._warned = False
+        self._warned = ""
         self._given_up = threading.Event()
 
     def give_up(self) -> None:
@@ -188,8 +188,7 @@ class Reader(threading.Thread, Listener):
                     self._stored = {}
                 self._throttle()
                 self._read()
-            if self._stored:
-                self._patiently(lambda: self._source.commit(self._stored))
+            self._commit_last()
             self._source.close()
             self._post(Finished())
         except Exception as error:  # told to the loop, which ends the role with it
@@ -207,6 +206,16 @@ class Reader(threading.Thread, Listener):
             return False
         return True
 
+    def _commit_last(self) -> None:
+        """Commits until it is done. Reading goes on between the attempts, with everything paused: a group in the middle
+        of a rebalance takes no commit, and only reading brings the rebalance to its end."""
+        wait = READ_SECONDS
+        while self._stored and not self._given_up.is_set():
+            if self._commit_once(self._stored):
+                return
+            self._source.read(wait)
+            wait = min(1.0, 2 * wait)
+
     def _patiently(self, action: Callable[[], None]) -> None:
         """Does it, again and again while the trouble is one that passes."""
         wait = 0.1
@@ -222,8 +231,9 @@ class Reader(threading.Thread, Listener):
             wait = min(5.0, 2 * wait)
 
     def _warn(self, why: str) -> None:
-        self._warned = True
-        self._post(Waiting(why))
+        if why != self._warned:
+            self._warned = why
+            self._post(Waiting(why))
 
     def _obey(self) -> None:
         while not self._commands.empty():
@@ -265,9 +275,7 @@ class Reader(threading.Thread, Listener):
                 read.append((epoch, chunk.partition, chunk.last, self._route.split(chunk, self._note.slots)))
                 size += len(chunk.payload)
         if read:
-            if self._warned:
-                self._warned = False
-                self._post(Waiting(""))
+            self._warn("")
             self._post(Read(read, size))
         now = time.monotonic()
         if now >= self._look_at:

@@ -60,7 +60,7 @@ Command = Union[MapOn, MergeOn, SupplyTo, DeadLetterOf, Reply]
 
 
 class _Task:
-    __slots__ = ("link", "number", "batches", "open", "spans", "bytes")
+    __slots__ = ("link", "number", "batches", "open", "spans", "bytes", "orphan")
 
     def __init__(self, link: int, number: int, batches: list[Batch]) -> None:
         self.link = link
@@ -69,6 +69,7 @@ class _Task:
         self.open = 0  # pieces that are not stored
         self.spans: dict[Lane, tuple[float | None, Counts]] = {}
         self.bytes = sum(len(batch.payload) for batch in batches)
+        self.orphan = False  # its link is gone
 
 
 class _Piece:
@@ -124,6 +125,7 @@ class Plan:
         self._number = 0
         self.owners = 0  # workers that own keys; known when the first worker is ready
         self.bytes = 0  # accepted and not stored
+        self.orphaned = 0  # of these, from links that are gone
 
     def commands(self) -> list[Command]:
         commands, self._commands = self._commands, []
@@ -155,6 +157,9 @@ class Plan:
         for piece in list(self._pieces.values()):
             if piece.task.link == link:
                 piece.task.link = 0
+                if not piece.task.orphan:
+                    piece.task.orphan = True
+                    self.orphaned += piece.task.bytes
             if piece.task.link == 0 and not piece.sent:
                 if piece.number in self._unmapped:
                     self._unmapped.remove(piece.number)
@@ -367,6 +372,8 @@ class Plan:
         if task.open:
             return
         self.bytes -= task.bytes
+        if task.orphan:
+            self.orphaned -= task.bytes
         if task.link:
             stored = []
             for batch in task.batches:

@@ -16,12 +16,14 @@ from ..wire.messages import (
     Answer, Batches, Beat, Failed, Hello, Map, Mapped, Merge, Merged, Message, Need, Ready, Supply, Trouble, Window)
 from ..wire.peer import Listener, Peer
 from ..wire.shares import Shares
-from .pack import EMPTY, pack_dead
+from .pack import EMPTY, pack_dead, unpack_dead
 from .plan import DeadLetterOf, MapOn, MergeOn, Plan, Reply, SupplyTo
 from .pool import Pool
 
 if TYPE_CHECKING:
     from ..config import Config
+
+MOST_SAID = 20  # different errors of events that are logged
 
 
 class Compute(Role):
@@ -51,6 +53,8 @@ class Compute(Role):
         self._links: dict[int, Peer] = {}
         self._numbers: dict[int, int] = {}  # by id of the peer
         self._next_link = 0
+        self._said: set[str] = set()  # errors of events
+        self._told = 0  # bytes: the share that everybody knows
 
     async def start(self) -> None:
         source_class(self.config.types["source"]).require()
@@ -66,7 +70,7 @@ class Compute(Role):
             raise WireError(f"this is a compute node: a {hello.role} has nothing to do here")
         if hello.role == "status":
             return 0, 0
-        return self.shares.joining(), 2 * self.workers + 1
+        return self.shares.joining(self.plan.orphaned), 2 * self.workers + 1
 
     def _joined(self, peer: Peer) -> None:
         if peer.role == "status":
@@ -77,9 +81,14 @@ class Compute(Role):
         self._share()
 
     def _share(self) -> None:
-        share = self.shares.of(len(self._links))
-        for peer in self._links.values():
-            peer.send(Window(share))
+        share = self.shares.of(len(self._links), self.plan.orphaned)
+        if share != self._told:
+            self._told = share
+            for peer in self._links.values():
+                peer.send(Window(share))
+
+    def tick(self) -> None:
+        self._share()  # what was left by links that are gone gets less
 
     def _gone(self, peer: Peer, why: str) -> None:
         number = self._numbers.pop(id(peer), None)
@@ -105,6 +114,8 @@ class Compute(Role):
         plan = self.plan
         if isinstance(message, Mapped):
             *parts, dead = cut(payload, [*message.sizes, message.dead])
+            if len(dead) > len(EMPTY):
+                self._complain(dead)
             plan.mapped(message.piece, message.spans, list(parts), dead)
             self._spent(message.seconds)
         elif isinstance(message, Merged):
@@ -124,6 +135,13 @@ class Compute(Role):
             error.exit_code = message.exit_code
             self.fail(error)
         self._act()
+
+    def _complain(self, dead: Payload) -> None:
+        """Says what is wrong with events, each thing once: the rest is in the dead letters."""
+        for letter in unpack_dead(dead):
+            if letter.error not in self._said and len(self._said) < MOST_SAID:
+                self._said.add(letter.error)
+                self.log.warning("event set aside", lane=letter.lane, offset=letter.offset, why=letter.error)
 
     def _spent(self, seconds: dict[str, float]) -> None:
         for stage, spent in seconds.items():

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections import deque
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Mapping
@@ -186,7 +187,14 @@ class Worker:
 
     def _merge(self) -> None:
         began = time.thread_time()
-        outcome = self._merger.attempt()
+        try:
+            outcome = self._merger.attempt()
+        except (DrtcError, EOFError):
+            raise
+        except Exception as error:  # it would be the same after a restart, again and again
+            traceback.print_exc()
+            raise JobError(f"{self._spec.cls.__name__}: its aggregates cannot be merged, shown or packed: "
+                           f"{type(error).__name__}: {error}") from error
         took = time.thread_time() - began
         self._say(outcome.trouble)
         self._due = time.monotonic() + (outcome.delay or 0.0)

@@ -133,8 +133,8 @@ def line(title: str, snapshot: Snapshot) -> RenderableType:
 
 def summary(events: int, seconds: float, dead: int) -> str:
     """The last line: "336,776 events stored in 3.1 s (109,000/s), 0 dead letters"."""
-    letters = counted(dead, "dead letter")
-    if not events:
+    letters = counted(dead, "dead letter") + (" (drtc dead list shows them)" if dead else "")
+    if not events and not dead:
         return f"nothing new to store ({seconds:.1f} s), {letters}"
     rate = f" ({_rounded(events / seconds):,}/s)" if seconds > 0 else ""
     return f"{counted(events, 'event')} stored in {seconds:.1f} s{rate}, {letters}"

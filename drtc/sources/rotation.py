@@ -10,6 +10,9 @@ from typing import Any, Callable, Iterable, Mapping, NamedTuple
 from .content import Mark
 
 
+ROTATED = (".", "-", "_", "~")  # what a rotated file's name goes on with; "day-10" is no copy of "day-1"
+
+
 class Card(NamedTuple):
     """What is remembered of a content, beside its offset."""
 
@@ -93,4 +96,5 @@ def _derived(known: Card, file: Seen) -> bool:
     """Only contents with something to know them by: an empty one is in every file."""
     if known.finished and file.path.endswith(".gz"):
         return False  # nothing is left to read of it, and looking would mean decompressing
-    return file.path != known.home and file.path.startswith(known.home) and any(mark.size for mark in known.marks)
+    tail = file.path.removeprefix(known.home)
+    return file.path.startswith(known.home) and tail[:1] in ROTATED and any(mark.size for mark in known.marks)

@@ -12,11 +12,12 @@ class Shares:
         self._budget = budget
         self._senders = 0
 
-    def joining(self) -> int:
-        """The share of one that is about to join."""
-        return self.of(self._senders + 1)
+    def joining(self, taken: int = 0) -> int:
+        """The share of one that is about to join. ``taken``: as in ``of``."""
+        return self.of(self._senders + 1, taken)
 
-    def of(self, senders: int) -> int:
-        """Everybody's share, now that there are so many."""
+    def of(self, senders: int, taken: int = 0) -> int:
+        """Everybody's share, now that there are so many. ``taken`` is the bytes that are still here of senders that
+        have gone: nobody else can have them."""
         self._senders = senders
-        return max(LEAST, self._budget // max(1, senders))
+        return max(LEAST, (self._budget - taken) // max(1, senders))

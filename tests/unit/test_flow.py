@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import deque
 
 from drtc.batch import Chunk, Counts, Stored
 from drtc.collector.flow import Flow, Send
@@ -177,3 +178,22 @@ def test_small_batches_gather_behind_unanswered_ones_and_large_ones_do_not_wait(
     made.read(1, "p", 6, [(0, chunk(6, 6, size=250))])  # a quarter of a batch
     [large] = made.sends(0.0)
     assert large.headers[0].first == 6
+
+
+def test_a_drain_sends_what_waits_below_what_was_sent() -> None:
+    """Lanes get on at different speeds: what one has sent may lie beyond what waits in another, which has to follow."""
+    flow = Flow("s", batch_bytes=10, epochs=itertools.count(2))
+    flow.assigned("p", 0, 1, clean=True)
+    flow.link_up("c", window=10)
+    for first in (0, 4):
+        flow.read(1, "p", first + 3, [(slot, Chunk("p", first + slot, first + slot + 2, 2, "messages", b"x" * 10))
+                                      for slot in (0, 1)])
+    sent = deque(flow.sends(0.0))
+    assert [header.slot for send in sent for header in send.headers] == [0] and flow.pending == 30
+    flow.revoking("p")
+    assert flow.pending == 10 and not flow.settled(["p"])
+    while sent:
+        for header in sent.popleft().headers:
+            flow.stored("c", Stored("p", header.slot, header.stream, header.seq, header.last, None, Counts()))
+        sent += flow.sends(0.0)
+    assert flow.settled(["p"]) and flow.frontiers() == {"p": 4} and flow.drained("p")

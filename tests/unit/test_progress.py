@@ -113,7 +113,7 @@ def test_trouble_names_what_is_waited_for() -> None:
 
 @pytest.mark.parametrize("events, seconds, dead, sentence", [
     (336776, 3.1, 0, "336,776 events stored in 3.1 s (109,000/s), 0 dead letters"),
-    (1, 0.5, 1, "1 event stored in 0.5 s (2/s), 1 dead letter"),
+    (1, 0.5, 1, "1 event stored in 0.5 s (2/s), 1 dead letter (drtc dead list shows them)"),
     (0, 0.4, 0, "nothing new to store (0.4 s), 0 dead letters"),
     (5, 0.0, 0, "5 events stored in 0.0 s, 0 dead letters"),
 ])
