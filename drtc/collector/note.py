@@ -50,5 +50,5 @@ def check(partition: str, position: Position, ours: Note) -> None:
         return
     raise SourceError(
         f"{partition} was read with route={note.route} and slots={note.slots} and not drained: start once more with "
-        f"route={note.route} and slots={note.slots}, let it catch up and drain, then change to route={ours.route} and "
+        f"route={note.route} and slots={note.slots}, let it drain, then change to route={ours.route} and "
         f"slots={ours.slots}")
