@@ -139,14 +139,14 @@ class Supervisor:
                 if 0 < code < 128:
                     self._code = self._code or code
                 return
-            if code == 0 and child.role == "collector":
-                self._stopping.set()  # a bounded one has reached its end, or somebody asked it to stop
+            if code == 0:
+                self._stopping.set()  # a bounded collector has reached its end, or somebody asked a role to stop
                 return
             if 0 < code < 128 and code != 1:  # it has said why
                 self._code = code
                 self._stopping.set()
                 return
-            self._log.warning("role died" if code else "role ended", role=child.role, code=code)
+            self._log.warning("role died", role=child.role, code=code)
             child.quick_deaths = child.quick_deaths + 1 if time.monotonic() - began < QUICK_DEATH else 0
             if child.quick_deaths >= GIVE_UP:
                 self._log.error("role keeps dying", role=child.role)

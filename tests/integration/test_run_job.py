@@ -113,7 +113,7 @@ def test_the_status_of_a_run(tmp_path: Path) -> None:
         assert "no coordinator of the cluster 'drtc' is running here: start it by" in cluster.ask("status", code=7)
         process = cluster.start("run")
         until(lambda: process.popen.poll() is None and "listening" in process.said
-              and cluster.report("collector").get("events") == 3, "three events")
+              and cluster.report("collector").get("events") == 3 and cluster.report("compute"), "three events")
         document = cluster.status()
         assert document["view"] == "job_v1"
         assert sorted(member["role"] for member in document["members"]) == ["collector", "compute", "coordinator"]

@@ -13,7 +13,7 @@ import pytest
 from drtc.batch import Chunk
 from drtc.encodings import unpack
 from drtc.encodings.kafka import unpack_keyed
-from drtc.errors import SourceError
+from drtc.errors import SourceError, SourceUnavailable
 from drtc.sources.base import Listener, Position
 from drtc.sources.kafka import KafkaSettings, KafkaSource
 from drtc.values import Address
@@ -320,8 +320,8 @@ def test_a_member_that_was_silent_too_long_has_lost_its_partitions(kafka: Kafka,
     one.source._consumer._coordinator._disable_heartbeat()
     two = reading(topic, group).open()
     two.until(lambda: bool(two.notes.positions), "the partition")
-    one.source.commit({name: Position(5, "too late")})
-    assert "did not take the commit" in one.warnings[-1]
+    with pytest.raises(SourceUnavailable, match="did not take the commit"):
+        one.source.commit({name: Position(5, "too late")})
     one.until(lambda: ("lost", [name]) in one.notes.events, "the loss")
     assert kafka.committed(group, topic) == {}
 
