@@ -356,7 +356,8 @@ def test_a_topic_that_was_made_again_has_other_lanes(kafka: Kafka, reading: Open
     except SourceError as error:
         assert "was deleted and made again while it was read" in str(error)
     former, *newer = sorted({chunk.partition for chunk in before.chunks}, key=list(before.notes.positions).index)
-    assert before.messages(former) == list(enumerate(numbered(10)))
+    # for metadata_max_age_ms the library may go on where the former topic ended: docs/guarantees.md says so
+    assert before.messages(former)[:10] == list(enumerate(numbered(10)))
     assert [before.messages(name) for name in newer] in ([], [list(enumerate(numbered(20, 100)))])
     before.source.close()
     after = reading(topic, group).open().to_the_end()
