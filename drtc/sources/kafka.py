@@ -23,6 +23,7 @@ POLL = 0.5  # seconds: how long close may have to wait for a read under way
 SILENCE = 5.0  # seconds without anything read, after which the brokers are asked whether they are there
 PATIENCE = 10.0  # seconds for one request before it is tried again
 _MILLISECONDS = round(PATIENCE * 1000)
+STUCK = 3.0  # seconds of refused commits, after which the group is joined again
 SINGLES = 10_000  # messages of one read where they can only be had singly
 
 
@@ -57,6 +58,7 @@ class KafkaSource(Source):
         self._places: dict[str, TopicPartition] = {}
         self._next: dict[TopicPartition, int] = {}  # offset of the next chunk
         self._ask_at = 0.0
+        self._refused_at = 0.0  # when the first of the commits in a row was refused
 
     @classmethod
     def require(cls) -> None:
@@ -135,11 +137,23 @@ class KafkaSource(Source):
             return
         try:
             self._consumer.commit(wanted, timeout_ms=_MILLISECONDS)
+            self._refused_at = 0.0
         except KafkaError as error:
             if not passing(error):
                 raise in_words(error) from error
+            self._join_again()
             raise SourceUnavailable(f"kafka did not take the commit of {len(wanted)} partitions of group {self._group} "
                                     f"({type(error).__name__})") from error
+
+    def _join_again(self) -> None:
+        """Called for each commit that fails. kafka-python can come out of a rebalance neither a stable member nor about
+        to join again, and then takes no commit for ever; after a while it is told to join."""
+        now = time.monotonic()
+        if not self._refused_at:
+            self._refused_at = now
+        elif now - self._refused_at > STUCK:
+            self._refused_at = 0.0
+            self._consumer._coordinator.request_rejoin()
 
     def ends(self) -> dict[str, int]:
         """As the contract says; with ``read_committed`` not past the first open transaction."""
