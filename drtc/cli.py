@@ -9,7 +9,7 @@ import os
 import select
 import sys
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Callable, Sequence, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, Sequence, TypeVar, cast
 
 import click
 
@@ -91,8 +91,9 @@ def configured(command: Command) -> Command:
 
     with_sets = click.option("--set", "sets", multiple=True, metavar="SECTION.KEY=VALUE",
                              help="Overrides one setting; may be repeated.")(with_config)
-    return click.option("-c", "--config", "path", required=True, metavar="FILE", envvar="DRTC_CONFIG",  # type: ignore
-                        show_envvar=True, help="The INI file.")(with_sets)
+    with_file = click.option("-c", "--config", "path", required=True, metavar="FILE", envvar="DRTC_CONFIG",
+                             show_envvar=True, help="The INI file.")(with_sets)
+    return cast(Command, with_file)  # another signature for click, the same kind of thing for its decorators
 
 
 until_end = click.option("--until-end", is_flag=True,
