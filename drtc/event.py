@@ -4,7 +4,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from datetime import date, datetime, timezone
 from operator import attrgetter, itemgetter
-from typing import Any, Callable
+from typing import Any, Callable, Sequence
 
 import msgspec
 
@@ -45,6 +45,11 @@ class TimeField(ABC):
         """The same as calling the object, quicker where events are structs (``typed``), or dicts."""
         return self
 
+    def extent(self, typed: bool) -> Callable[[Sequence[Any]], tuple[float, float] | None] | None:
+        """What gives the least and the greatest time of many events, or None where it takes a look at each. It may
+        raise AttributeError, LookupError or TypeError for events without the field."""
+        return None
+
 
 class Seconds(TimeField):
     """A field of epoch seconds, or of another unit of which ``per_second`` make one."""
@@ -73,6 +78,20 @@ class Seconds(TimeField):
             return self(event)  # says what is wrong
 
         return read
+
+    def extent(self, typed: bool) -> Callable[[Sequence[Any]], tuple[float, float] | None]:
+        get = attrgetter(self.field) if typed else itemgetter(self.field)
+        per_second = self._per_second
+        earliest, latest = EARLIEST * per_second, LATEST * per_second
+
+        def extent(events: Sequence[Any]) -> tuple[float, float] | None:
+            values = list(map(get, events))
+            if set(map(type, values)) != {int}:
+                return None
+            low, high = min(values), max(values)
+            return (low / per_second, high / per_second) if earliest <= low and high < latest else None
+
+        return extent
 
 
 class Iso(TimeField):

@@ -129,6 +129,11 @@ class JobSpec:
         method = job.time
         return lambda event: checked(method(event))
 
+    def bind_extent(self) -> Callable[[Sequence[Any]], tuple[float, float] | None] | None:
+        """What tells the least and the greatest time of events at once (TimeField.extent), if there is such a way."""
+        field = _time_field(self.cls) if self.timed else None
+        return field.extent(typed=self.codec.fields is not None) if field is not None else None
+
 
 def describe(cls: type[Job]) -> JobSpec:
     """Checks a Job class.

@@ -13,14 +13,11 @@ from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, NamedTuple, 
 
 from ..batch import Batch, Counts, Lane
 from ..encodings import unpack
+from .grouping import Group, Grouping, Groups, join
 
 if TYPE_CHECKING:
     from ..job import Job, JobSpec
 
-#: values yielded for one record, by field
-Group = dict[str, list[Any]]
-#: window number (None without windows) -> key -> values
-Groups = dict["int | None", dict[Any, Group]]
 RecordKey = tuple[Any, "int | None"]
 
 SLICE = 1000  # events that are decoded before they are mapped: few enough to stay in the processor's cache
@@ -72,7 +69,8 @@ class Mapper:
 
         self._spec = spec
         self._job = job
-        self._aggregates = list(spec.fields.items())
+        self._aggregates = list(spec.fields.values())
+        self._grouping = Grouping(spec, job)
         self._time: Callable[[Any], float] | None = spec.bind(job)
         self._check_key = check_key
         self._undeclared = undeclared
@@ -80,36 +78,29 @@ class Mapper:
 
     def map(self, batches: Sequence[Batch]) -> Mapped:
         """Maps one batch for each lane. Never raises for what an event does; it becomes a dead letter."""
-        mapped = Mapped([], [], [], [], [], {"unpack": 0.0, "decode": 0.0, "map": 0.0, "fold": 0.0})
-        joined: dict[RecordKey, tuple[int, Group]] = {}
-        for number, batch in enumerate(batches):
-            header = batch.header
-            mapped.spans.append(Span(header.lane, header.first, header.last))
-            groups, time = self._batch(batch, mapped)
-            mapped.times.append(time)
-            bit = 1 << number
-            for index, bucket in groups.items():
-                for key, group in bucket.items():
-                    have = joined.get((key, index))
-                    if have is None:
-                        joined[key, index] = (bit, group)
-                    else:
-                        for name, values in group.items():
-                            have[1][name] += values
-                        joined[key, index] = (have[0] | bit, have[1])
+        mapped = Mapped([Span(batch.header.lane, batch.header.first, batch.header.last) for batch in batches],
+                        [], [], [], [], {"unpack": 0.0, "decode": 0.0, "map": 0.0, "fold": 0.0})
+        groups = self._quick(batches, 1, mapped)
+        if groups is None:
+            groups = {}
+            for number, batch in enumerate(batches):
+                alone = self._quick([batch], 1 << number, mapped) if len(batches) > 1 else None
+                join(groups, self._slow(batch, 1 << number, mapped) if alone is None else alone)
         began = thread_time()
-        aggregates = self._aggregates
-        for (key, index), (touched, group) in joined.items():
-            states = [aggregate.fold(group[name]) if group[name] else None for name, aggregate in aggregates]
-            mapped.parts.append(Part(key, index, touched, states))
+        for index, bucket in groups.items():
+            for key, group in bucket.items():
+                mapped.parts.append(Part(key, index, group[0], self._fold(group)))
         mapped.seconds["fold"] += thread_time() - began
         return mapped
+
+    def _fold(self, group: Group) -> list[Any]:
+        return [aggregate.fold(values) if values else None for aggregate, values in zip(self._aggregates, group[1:])]
 
     def refine(self, batches: Sequence[Batch],
                floors: Mapping[RecordKey, Mapping[int, int]]) -> dict[RecordKey, Part]:
         """Maps a piece again for a few records, counting of span ``i`` only what lies past ``floors[record][i]``
         (a span without a floor counts whole). Used when a fence lies inside a batch that was cut differently before."""
-        found: dict[RecordKey, tuple[int, Group]] = {}
+        groups: Groups = {}
         for number, batch in enumerate(batches):
             header = batch.header
             for offset, event in self._decoded(batch, None, Counts()):
@@ -119,17 +110,10 @@ class Mapper:
                     continue  # it is a dead letter already: map() met it first, and the fence does not move that
                 for key, index, fields in yielded:
                     lanes = floors.get((key, index))
-                    if lanes is None or offset <= lanes.get(number, header.first - 1):
-                        continue
-                    touched, group = found.setdefault((key, index), (0, self._group()))
-                    found[key, index] = (touched | 1 << number, group)
-                    for name, value in fields.items():
-                        group[name].append(value)
-        return {
-            (key, index): Part(key, index, touched, [
-                aggregate.fold(group[name]) if group[name] else None for name, aggregate in self._aggregates])
-            for (key, index), (touched, group) in found.items()
-        }
+                    if lanes is not None and offset > lanes.get(number, header.first - 1):
+                        self._grouping.add(groups, index, key, fields, 1 << number)
+        return {(key, index): Part(key, index, group[0], self._fold(group))
+                for index, bucket in groups.items() for key, group in bucket.items()}
 
     def run(self, batches: Sequence[Batch]) -> Mapped:
         """Hands each batch to ``Job.run``. Side effects happen at least once; a batch whose ``run`` raises is run
@@ -164,123 +148,75 @@ class Mapper:
             mapped.counts.append(counts)
         return mapped
 
-    def _batch(self, batch: Batch, mapped: Mapped) -> tuple[Groups, float | None]:
+    def _slow(self, batch: Batch, bit: int, mapped: Mapped) -> Groups:
+        """Maps one batch, in which something may be wrong."""
         counts = Counts()
         mapped.counts.append(counts)
-        if not self._suspicious:
-            quick = self._quick(batch, mapped, counts)
-            if quick is not None:
-                return quick
         dead = len(mapped.dead)
         began = thread_time()
-        groups, latest = self._careful(batch, mapped.dead, counts)
+        groups, latest = self._careful(batch, bit, mapped.dead, counts)
+        mapped.times.append(latest)
         mapped.seconds["map"] += thread_time() - began
         self._suspicious = len(mapped.dead) > dead
-        return groups, latest
+        return groups
 
-    def _quick(self, batch: Batch, mapped: Mapped, counts: Counts) -> tuple[Groups, float | None] | None:
-        """The pass that nothing may go wrong in; None where something did."""
-        header = batch.header
-        began = thread_time()
-        messages = unpack(header.encoding, batch.payload, header.first, header.last)
-        unpacked = thread_time()
-        mapped.seconds["unpack"] += unpacked - began
-        if messages.damaged:
+    def _quick(self, batches: Sequence[Batch], bit: int, mapped: Mapped) -> Groups | None:
+        """The pass that nothing may go wrong in, over all lanes at once; None where something did. ``bit`` is that of
+        the first batch."""
+        if self._suspicious:
             return None
-        values = messages.values
         groups: Groups = {}
-        latest: float | None = None
-        decoding = 0.0
+        times: list[float | None] = []
+        counts: list[Counts] = []
+        spent = mapped.seconds
         try:
-            for start in range(0, len(values), SLICE):
+            for batch in batches:
+                header = batch.header
                 began = thread_time()
-                part = values[start:start + SLICE]
-                events = self._spec.codec.decode_many(part)  # type: ignore[arg-type]  # None in it: raises
-                decoding += thread_time() - began
-                time = self._group_all(events, groups)
-                latest = time if latest is None or (time is not None and time > latest) else latest
-            aggregates = self._aggregates
-            for bucket in groups.values():
-                for key, group in bucket.items():
-                    self._check_key(self._spec.cls, key)
-                    for name, aggregate in aggregates:
-                        if group[name]:
-                            aggregate.check(group[name])
+                messages = unpack(header.encoding, batch.payload, header.first, header.last)
+                unpacked = thread_time()
+                spent["unpack"] += unpacked - began
+                if messages.damaged:
+                    return None
+                latest, decoding = self._lane(messages.values, groups, bit)
+                times.append(latest)
+                counts.append(Counts(len(messages.values)))
+                spent["decode"] += decoding
+                spent["map"] += thread_time() - unpacked - decoding
+                bit <<= 1
+            began = thread_time()
+            self._check(groups)
+            spent["map"] += thread_time() - began
         except Exception:
             return None
-        mapped.seconds["decode"] += decoding
-        mapped.seconds["map"] += thread_time() - unpacked - decoding
-        counts.messages += len(values)
-        return groups, latest
+        mapped.times.extend(times)
+        mapped.counts.extend(counts)
+        return groups
 
-    def _group_all(self, events: list[Any], groups: Groups) -> float | None:
-        """Adds what the events yield to the groups; returns their greatest time."""
-        map_ = self._job.map
-        time_ = self._time
-        names = [name for name, _ in self._aggregates]
-        if time_ is None:
-            bucket = groups.setdefault(None, {})
-            for event in events:
-                for key, fields in map_(event) or ():
-                    group = bucket.get(key)
-                    if group is None:
-                        group = bucket[key] = {name: [] for name in names}
-                    for name, value in fields.items():
-                        group[name].append(value)
-            return None
-        window = self._spec.window
-        if window is None or window.every != window.size:
-            return self._group_overlapping(events, groups, time_)
-        latest = float("-inf")
-        start, end = 1.0, 0.0  # of the window that `bucket` belongs to; empty as yet
-        for event in events:
-            seconds: float | None = None
-            for key, fields in map_(event) or ():
-                if seconds is None:
-                    seconds = time_(event)
-                    if seconds > latest:
-                        latest = seconds
-                    if not start <= seconds < end:  # events come about in order of time: this is rare
-                        index = window.index(seconds)
-                        start, end = window.bounds(index)
-                        bucket = groups.setdefault(index, {})
-                group = bucket.get(key)
-                if group is None:
-                    group = bucket[key] = {name: [] for name in names}
-                for name, value in fields.items():
-                    group[name].append(value)
-        return self._latest(events, latest)
+    def _lane(self, values: Sequence[Any], groups: Groups, bit: int) -> tuple[float | None, float]:
+        """Decodes and groups a lane's messages; returns their greatest time, and the seconds that decoding took."""
+        decode = self._spec.codec.decode_many
+        latest: float | None = None
+        decoding = 0.0
+        for start in range(0, len(values), SLICE):
+            began = thread_time()
+            events = decode(values[start:start + SLICE])  # None among them: raises
+            decoding += thread_time() - began
+            time = self._grouping.events(events, groups, bit)
+            latest = time if latest is None or (time is not None and time > latest) else latest
+        return latest, decoding
 
-    def _group_overlapping(self, events: list[Any], groups: Groups, time_: Callable[[Any], float]) -> float | None:
-        """Sliding windows, and time without windows: an event may count in several groups."""
-        window = self._spec.window
-        latest = float("-inf")
-        for event in events:
-            yielded = list(self._job.map(event) or ())
-            if not yielded:
-                continue
-            seconds = time_(event)
-            latest = max(latest, seconds)
-            for index in window.indexes(seconds) if window is not None else (None,):
-                bucket = groups.setdefault(index, {})
-                for key, fields in yielded:
-                    group = bucket.get(key)
-                    if group is None:
-                        group = bucket[key] = self._group()
-                    for name, value in fields.items():
-                        group[name].append(value)
-        return self._latest(events, latest)
+    def _check(self, groups: Groups) -> None:
+        """Raises for what may not be counted."""
+        for bucket in groups.values():
+            for key, group in bucket.items():
+                self._check_key(self._spec.cls, key)
+                for aggregate, values in zip(self._aggregates, group[1:]):
+                    if values:
+                        aggregate.check(values)
 
-    def _latest(self, events: list[Any], latest: float) -> float | None:
-        """Events that yield nothing move time as well; the last one speaks for them, if it has a time."""
-        if self._time is not None and events:
-            try:
-                latest = max(latest, self._time(events[-1]))
-            except Exception:
-                pass  # it yields nothing, so its time is nobody's concern
-        return latest if latest > float("-inf") else None
-
-    def _careful(self, batch: Batch, dead: list[DeadLetter], counts: Counts) -> tuple[Groups, float | None]:
+    def _careful(self, batch: Batch, bit: int, dead: list[DeadLetter],
+                 counts: Counts) -> tuple[Groups, float | None]:
         groups: Groups = {}
         latest: float | None = None
         raws = dict(self._messages(batch, dead, counts))
@@ -294,9 +230,7 @@ class Mapper:
             if seconds is not None and (latest is None or seconds > latest):
                 latest = seconds
             for key, index, fields in yielded:
-                group = groups.setdefault(index, {}).setdefault(key, self._group())
-                for name, value in fields.items():
-                    group[name].append(value)
+                self._grouping.add(groups, index, key, fields, bit)
         return groups, latest
 
     def _checked(self, event: Any) -> tuple[list[tuple[Any, int | None, Mapping[str, Any]]], float | None]:
@@ -364,9 +298,6 @@ class Mapper:
             text = f"{type(error).__name__}, whose text cannot be shown"
         trace = "".join(itertools.islice(traceback.format_exception(error), 50))
         dead.append(DeadLetter(lane, offset, bytes(raw), _printable(text), _printable(trace)))
-
-    def _group(self) -> Group:
-        return {name: [] for name, _ in self._aggregates}
 
 
 def _printable(text: str) -> str:

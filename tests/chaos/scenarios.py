@@ -56,6 +56,11 @@ def kills(role: str, dice: random.Random) -> list[str]:
     return [f"{role}:{point}:{edge}:{dice.randint(1, 6)}" for point in POINTS[role] for edge in EDGES]
 
 
+def sooner(faults: list[str]) -> list[str]:
+    """Faults that nobody lived long enough to meet, at the first time that anybody gets to their points."""
+    return [f"{fault.rpartition(':')[0]}:1" for fault in faults]
+
+
 def stops(role: str, dice: random.Random) -> list[str]:
     """A stop at three of the role's points, longer than every timeout, and on."""
     places = [(point, edge) for point in POINTS[role] for edge in EDGES]
