@@ -11,7 +11,7 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 
-HOT = ["drtc/encodings/kafka.py", "drtc/collector/split.py"]
+HOT = ["drtc/encodings/kafka.py", "drtc/collector/split.py", "drtc/compute/fences.py"]
 
 # What only asks for names and versions builds nothing.
 BUILDS_NOTHING = {"egg_info", "dist_info", "sdist", "clean"}

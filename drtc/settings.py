@@ -103,7 +103,7 @@ class Coordinator:
     #: most bytes queued; beyond it collectors wait
     memory_bytes: Some = 256 * MiB
     #: consecutive batches of a lane that are waiting are joined up to about this size
-    batch_bytes: Some = 4 * MiB
+    batch_bytes: Some = 8 * MiB
 
 
 @dataclass(frozen=True, slots=True)

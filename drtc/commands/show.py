@@ -14,7 +14,7 @@ from ..observe.tables import print_tree
 if TYPE_CHECKING:
     from ..config import Config, Effective
 
-HOT_MODULES = ("encodings/kafka", "collector/split")  # those that setup.py compiles
+HOT_MODULES = ("encodings/kafka", "collector/split", "compute/fences")  # those that setup.py compiles
 
 
 def show_config(config: Config) -> None:

@@ -1,10 +1,7 @@
 """Merging parts into the store: the fence test, the conditional save, and what is done when somebody else was first.
 
-This is where "each event counts once" is decided (docs/guarantees.md). For each record and each span of a piece:
-
-- fence < first: the part is new; merge it and move the fence to ``last``;
-- fence >= last: counted already; skip;
-- between, or the piece's spans disagree: map this record's events again past the fences and merge that.
+Each part is put to the fence test (drtc.compute.fences): a new one is merged, one counted already is skipped; where
+only some of its events are new, this record's events are mapped again past the fences, and that is merged.
 """
 from __future__ import annotations
 
@@ -17,30 +14,12 @@ import msgpack
 from ..batch import Lane
 from ..errors import StoreUnavailable
 from ..stores.base import Id, Row, Store, View
+from .fences import COUNTED, NEW, NOTHING, advance, fence_verdict
 from .letters import dead_view, keep
 from .mapper import DeadLetter, Part, RecordKey, Span
-from .records import NOTHING, Layout, Record, lanes_view
+from .records import Layout, Record, lanes_view
 
 Refine = Callable[[Mapping[RecordKey, Mapping[int, int]]], Mapping[RecordKey, Part]]
-
-NEW, COUNTED, MIXED = "new", "counted", "mixed"
-
-
-def fence_verdict(fence: Mapping[int, int], spans: Sequence[tuple[int, int, int]], touched: int) -> str:
-    """The fence test of a part: ``spans`` are (lane number, first, last), ``touched`` says which of them matter."""
-    new = counted = 0
-    for i, (lane, first, last) in enumerate(spans):
-        if touched >> i & 1:
-            have = fence.get(lane, NOTHING)
-            if have < first:
-                new += 1
-            elif have >= last:
-                counted += 1
-            else:
-                return MIXED
-    if not counted:
-        return NEW
-    return MIXED if new else COUNTED
 
 
 class Piece:
@@ -228,13 +207,13 @@ class Merger:
         for record_key, part in piece.parts.items():
             record = records[record_key]
             verdict = fence_verdict(record.fence, spans, part.touched)
-            if verdict is COUNTED:
+            if verdict == COUNTED:
                 counted += 1
                 continue
-            if verdict is NEW:
+            if verdict == NEW:
                 merge(record, part.states)
                 dirty[record_key] = record
-                _advance(record.fence, spans, part.touched)
+                advance(record.fence, spans, part.touched)
             else:
                 floors[record_key] = {i: record.fence.get(lane, NOTHING) for i, (lane, _, _) in enumerate(spans)}
         if floors:
@@ -244,11 +223,5 @@ class Merger:
                 if record_key in exact:
                     merge(record, exact[record_key].states)
                 dirty[record_key] = record
-                _advance(record.fence, spans, piece.parts[record_key].touched)
+                advance(record.fence, spans, piece.parts[record_key].touched)
         return counted
-
-
-def _advance(fence: dict[int, int], spans: Sequence[tuple[int, int, int]], touched: int) -> None:
-    for i, (lane, _, last) in enumerate(spans):
-        if touched >> i & 1 and fence.get(lane, NOTHING) < last:
-            fence[lane] = last

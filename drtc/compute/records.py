@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from ..aggregates import Aggregate
     from ..job import JobSpec
 
-NOTHING = -1  # the fence of a lane that never touched the record
-
 
 class Record:
     """The working state of one record. ``fence`` maps a lane's number to the last offset counted."""

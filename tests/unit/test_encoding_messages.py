@@ -1,6 +1,8 @@
 """The encoding ``messages``: packing and unpacking agree, documents join, any range can be asked, garbage is damage."""
 from __future__ import annotations
 
+import tracemalloc
+
 import msgpack
 import pytest
 from hypothesis import given, strategies as st
@@ -18,8 +20,12 @@ def test_what_was_packed_comes_out(batch: tuple[list[int], list[bytes | None]]) 
     assert unpack("messages", messages.pack(*batch), *EVERYTHING) == Messages(*batch, [])
 
 
-def test_a_batch_of_many_documents() -> None:
-    offsets = list(range(0, 6 * messages.DOCUMENT, 2))
+def framed(document: bytes) -> bytes:
+    return len(document).to_bytes(4, "big") + document
+
+
+def test_a_batch_of_very_many_messages() -> None:
+    offsets = list(range(0, 200_000, 2))
     values: list[bytes | None] = [b"%d" % offset for offset in offsets]
     assert messages.unpack(messages.pack(offsets, values), *EVERYTHING) == Messages(offsets, values, [])
 
@@ -46,17 +52,20 @@ def test_any_split_of_the_range_gives_each_message_once(batch: tuple[list[int], 
     [[1], [msgpack.ExtType(1, b"a")]],
 ])
 def test_a_document_of_another_shape_is_damage(document: object) -> None:
-    good, bad = messages.pack([3], [b"good"]), msgpack.packb(document)
+    good, bad = messages.pack([3], [b"good"]), framed(msgpack.packb(document))
     got = messages.unpack(good + bad, 0, 9)
     assert got[:2] == ([3], [b"good"])
     assert [(d.first, d.last, d.raw) for d in got.damaged] == [(0, 9, bad)]
 
 
 def test_a_forged_list_header_allocates_little() -> None:
-    bomb = b"\x92\x90\xdd\xff\xff\xff\xff" + b"\xdd\x7f\xff\xff\xff" * 1000
-    assert messages.unpack(bomb, 0, 9).damaged[0].raw == bomb
-    deep = b"\x91" * 100_000
-    assert messages.unpack(deep, 0, 9).damaged[0].raw == deep
+    for bomb in (b"\x92\x90\xdd\xff\xff\xff\xff" + b"\xdd\x7f\xff\xff\xff" * 1000,
+                 b"\x92\xdd\x7f\xff\xff\xff\x01", b"\x92\x91\x01\x91\xc6\xff\xff\xff\xffa", b"\x91" * 100_000):
+        tracemalloc.start()
+        assert messages.unpack(framed(bomb), 0, 9).damaged[0].raw == framed(bomb)
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+        tracemalloc.stop()
+    assert messages.unpack(b"\xff\xff\xff\xff\x92\x90\x90", 0, 9).damaged, "a length beyond the payload"
 
 
 @given(st.binary(max_size=80))

@@ -50,7 +50,7 @@ def wrong(seeds: range, steps: int = 400) -> tuple[int, int]:
 
 
 def test_without_the_fence_events_count_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(merge, "fence_verdict", lambda *_: merge.NEW)
+    monkeypatch.setattr(merge, "fence_verdict", lambda *_: "new")
     assert wrong(range(5))[0] > 0
 
 

@@ -10,7 +10,8 @@ import pytest
 import drtc
 from drtc.batch import Lane
 from drtc.compute.mapper import Part, Span
-from drtc.compute.merge import COUNTED, MIXED, NEW, Cache, Merger, Piece, fence_verdict
+from drtc.compute.fences import COUNTED, MIXED, NEW, fence_verdict
+from drtc.compute.merge import Cache, Merger, Piece
 from drtc.compute.records import Layout, Record
 from drtc.errors import StoreUnavailable
 from drtc.job import describe

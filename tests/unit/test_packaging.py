@@ -15,6 +15,7 @@ import pytest
 from setuptools import Extension
 
 import drtc
+from drtc.commands.show import HOT_MODULES
 
 ROOT = Path(__file__).parents[2]
 TO_DEVELOP = {"test"}  # extras that no installation of a user asks for
@@ -84,6 +85,7 @@ def test_hot_modules_are_optional_and_compiled_again_when_they_change(
 
 def test_every_hot_module_exists(build: types.ModuleType) -> None:
     assert [source for source in build.HOT if not (ROOT / source).exists()] == []
+    assert [f"drtc/{module}.py" for module in HOT_MODULES] == build.HOT, "drtc --version looks at others"
 
 
 @pytest.mark.parametrize("refusal", [SystemExit(1), RuntimeError("no such option"), OSError("read-only")])

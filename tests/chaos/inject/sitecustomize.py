@@ -83,7 +83,7 @@ def _install(role: str) -> None:
     broken = os.environ.get("DRTC_CHAOS_BREAK", "")
     if broken == "fence" and role == "worker":
         merge: Any = import_module("drtc.compute.merge")
-        merge.fence_verdict = lambda fence, spans, touched: merge.NEW
+        merge.fence_verdict = lambda fence, spans, touched: "new"
     if broken == "commits" and role == "collector":
         flow: Any = import_module("drtc.collector.flow")
         flow.Flow.frontiers = lambda self: {name: state.position for name, state in self._partitions.items()}
