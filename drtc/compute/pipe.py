@@ -39,16 +39,14 @@ class Pipe:
         except OSError as error:
             raise EOFError from error
 
-    def _read(self, size: int) -> bytearray:
-        buffer = bytearray(size)
-        view = memoryview(buffer)
-        at = 0
-        while at < size:
+    def _read(self, size: int) -> bytes:
+        whole = b""
+        while len(whole) < size:
             try:
-                got = self._sock.recv_into(view[at:])
+                got = self._sock.recv(size - len(whole), socket.MSG_WAITALL)
             except OSError as error:
                 raise EOFError from error
             if not got:
                 raise EOFError
-            at += got
-        return buffer
+            whole = whole + got if whole else got  # nearly always all came at once, and nothing is copied
+        return whole

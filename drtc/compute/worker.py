@@ -236,4 +236,6 @@ def close_job(job: Job) -> None:
 
 
 def _batches(headers: list[Header], payload: Payload) -> list[Batch]:
+    if len(headers) == 1 and headers[0].size == len(payload):
+        return [Batch(headers[0], payload)]  # bytes as they came: a view of them would be copied to be taken apart
     return [Batch(header, part) for header, part in zip(headers, cut(payload, [header.size for header in headers]))]
