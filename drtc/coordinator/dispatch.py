@@ -1,5 +1,7 @@
 """What a coordinator decides: which batches go to which compute node, and when. No socket, no clock, no thread.
 
+Which of them wait on disk is decided in ``spill``, how much each node gets in ``balance``.
+
 The rules that exactness needs (docs/design.md): a lane's batches leave in the order in which they came; a lane stays
 with its node while anything of it is unanswered there; when a node is lost, its unanswered batches go out again, in
 order; when a collector is lost, what it sent and is not yet under way is forgotten, since it will be sent again.
@@ -14,15 +16,11 @@ import msgspec
 from ..batch import MOST_MESSAGES, Batch, Header, Lane, Payload, Stored
 from ..cluster.rendezvous import owner
 from ..errors import WireError
+from .balance import Pace, balance
+from .entry import Entry
+from .spill import Spill
 
 MOST_LANES = 60  # of one task
-
-
-class Entry(NamedTuple):
-    """A batch as it came, and from which link."""
-
-    link: int
-    batch: Batch
 
 
 class Task(NamedTuple):
@@ -37,7 +35,7 @@ class Task(NamedTuple):
     @property
     def payloads(self) -> list[Payload]:
         """The bytes of all batches, in order. Nothing was copied to join them."""
-        return [entry.batch.payload for entries in self.entries for entry in entries]
+        return [entry.payload for entries in self.entries for entry in entries if entry.payload is not None]
 
 
 class Reply(NamedTuple):
@@ -57,7 +55,7 @@ class _Lane:
 
 
 class _Node:
-    __slots__ = ("weight", "places", "window", "tasks", "bytes")
+    __slots__ = ("weight", "places", "window", "tasks", "bytes", "draining", "pace", "stored")
 
     def __init__(self, weight: float, places: int, window: int) -> None:
         self.weight = weight
@@ -65,22 +63,34 @@ class _Node:
         self.window = window
         self.tasks: dict[int, Task] = {}
         self.bytes = 0
+        self.draining = False
+        self.pace = Pace()
+        self.stored = 0  # bytes since the last look
+
+    @property
+    def has_room(self) -> bool:
+        return len(self.tasks) < self.places and (self.bytes < self.window or not self.tasks)
 
 
 class Dispatch:
     """Takes what happens, one call each, and gives out tasks by ``next``.
 
-    ``depth`` is the bytes that are here, queued or under way.
+    ``depth`` is the bytes that are here: queued in memory or on disk, or under way.
     """
 
-    def __init__(self, batch_bytes: int) -> None:
+    def __init__(self, batch_bytes: int, spill: Spill | None = None) -> None:
+        self.spill = spill or Spill(1 << 62, 0)
         self._batch_bytes = batch_bytes
         self._lanes: dict[Lane, _Lane] = {}
         self._waiting: dict[Lane, None] = {}  # lanes with something queued, in order of their turn
         self._nodes: dict[str, _Node] = {}
+        self._owners: dict[Lane, str | None] = {}  # as of now; worked out when first asked for
         self._streams: dict[tuple[int, Lane], tuple[str, int]] = {}  # stream and its next seq
         self._number = 0
-        self.depth = 0
+
+    @property
+    def depth(self) -> int:
+        return self.spill.memory + self.spill.disk
 
     # --- collectors ---
 
@@ -102,22 +112,26 @@ class Dispatch:
         state = self._lanes.get(lane)
         if state is None:
             state = self._lanes[lane] = _Lane()
-        state.queue.append(Entry(link, batch))
+        entry = Entry(link, header, batch.payload)
+        state.queue.append(entry)
         self._waiting.setdefault(lane)
-        self.depth += len(batch.payload)
+        self.spill.came(entry)
 
     def link_lost(self, link: int) -> None:
         """A collector's connection is gone: what it sent comes again, by it or by another."""
         for key in [key for key in self._streams if key[0] == link]:
             self._forget(key[1], link)
             del self._streams[key]
+        self.spill.forget(link)
 
     def _forget(self, lane: Lane, link: int) -> None:
         state = self._lanes.get(lane)
         if state is None or not state.queue:
             return
         kept = deque(entry for entry in state.queue if entry.link != link)
-        self.depth -= sum(len(entry.batch.payload) for entry in state.queue if entry.link == link)
+        for entry in state.queue:
+            if entry.link == link:
+                self.spill.done(entry)
         state.queue = kept
         if not kept:
             self._waiting.pop(lane, None)
@@ -126,6 +140,26 @@ class Dispatch:
 
     def node_joined(self, node: str, weight: float, places: int, window: int) -> None:
         self._nodes[node] = _Node(weight, places, window)
+        self._owners.clear()
+
+    def node_draining(self, node: str) -> None:
+        """It answers what it has in hand; its lanes move to others as soon as nothing of them is under way."""
+        if node in self._nodes:
+            self._nodes[node].draining = True
+            self._owners.clear()
+
+    def look(self, seconds: float) -> bool:
+        """Adjusts the nodes' shares to how they keep up; called about once a second with the time since the last
+        call. Returns whether any has changed."""
+        nodes = self._nodes
+        changed = balance({name: node.pace for name, node in nodes.items()},
+                          {name: node.stored / seconds / node.weight for name, node in nodes.items()},
+                          {name: bool(node.tasks) for name, node in nodes.items()})
+        for node in nodes.values():
+            node.stored = 0
+        if changed:
+            self._owners.clear()
+        return changed
 
     def node_window(self, node: str, window: int) -> None:
         if node in self._nodes:
@@ -136,24 +170,25 @@ class Dispatch:
         gone = self._nodes.pop(node, None)
         if gone is None:
             return
+        self._owners.clear()
         for task in reversed(gone.tasks.values()):
             for entries in reversed(task.entries):
                 self._put_back(entries)
 
     def _put_back(self, entries: list[Entry]) -> None:
-        lane = entries[0].batch.header.lane
+        lane = entries[0].header.lane
         state = self._lanes[lane]
         state.flying -= 1
         for entry in reversed(entries):
             if (entry.link, lane) in self._streams and self._current(entry, lane):
                 state.queue.appendleft(entry)
             else:
-                self.depth -= len(entry.batch.payload)
+                self.spill.done(entry)
         if state.queue:
             self._waiting.setdefault(lane)
 
     def _current(self, entry: Entry, lane: Lane) -> bool:
-        return self._streams[entry.link, lane][0] == entry.batch.header.stream
+        return self._streams[entry.link, lane][0] == entry.header.stream
 
     def answered(self, node: str, number: int, stored: list[Stored]) -> list[Reply]:
         """The node has stored a task. An answer to a task that it no longer has (it was lost) says nothing."""
@@ -168,11 +203,13 @@ class Dispatch:
                 raise WireError(f"{node} answered task {number} without a word about lane {header.lane}")
         del state.tasks[number]
         state.bytes -= task.bytes
-        self.depth -= task.bytes
+        state.stored += task.bytes
         replies: dict[int, list[Stored]] = {}
         for header, entries in zip(task.headers, task.entries):
             lane = header.lane
             self._lanes[lane].flying -= 1
+            for entry in entries:
+                self.spill.done(entry)
             each = by_lane[lane]
             link = entries[0].link
             if self._streams.get((link, lane), ("", 0))[0] == each.stream:
@@ -186,58 +223,67 @@ class Dispatch:
     def next(self) -> Iterator[Task]:
         """The tasks that can leave now. Each is under way as soon as it is given out."""
         progress = True
-        while progress:
+        while progress and self._waiting and any(node.has_room for node in self._nodes.values()):
             progress = False
-            for node, state in self._nodes.items():
-                if len(state.tasks) < state.places and (state.bytes < state.window or not state.tasks):
-                    task = self._task(node, state)
-                    if task is not None:
-                        progress = True
-                        yield task
+            for name, lanes in self._ready().items():
+                task = self._task(name, self._nodes[name], lanes)
+                progress = True
+                yield task
 
-    def _task(self, name: str, node: _Node) -> Task | None:
+    def _ready(self) -> dict[str, list[Lane]]:
+        """Lanes whose next batch can leave, in order of their turn, for each node with room."""
+        ready: dict[str, list[Lane]] = {}
+        for lane in self._waiting:
+            state = self._lanes[lane]
+            if state.queue[0].payload is not None:
+                name = self._place(lane, state)
+                if name is not None and self._nodes[name].has_room:
+                    ready.setdefault(name, []).append(lane)
+        return ready
+
+    def _task(self, name: str, node: _Node, lanes: list[Lane]) -> Task:
         headers: list[Header] = []
         origins: list[list[Entry]] = []
         size = 0
-        for lane in list(self._waiting):
-            if self._place(lane) != name:
-                continue
+        for lane in lanes:
             entries = self._take(lane, self._batch_bytes - size)
-            headers.append(join([entry.batch.header for entry in entries]))
+            headers.append(join([entry.header for entry in entries]))
             origins.append(entries)
             size += headers[-1].size
             if size >= self._batch_bytes or len(headers) >= MOST_LANES:
                 break
-        if not headers:
-            return None
         self._number += 1
         task = Task(self._number, name, headers, origins, size)
         node.tasks[task.number] = task
         node.bytes += size
         return task
 
-    def _place(self, lane: Lane) -> str | None:
+    def _place(self, lane: Lane, state: _Lane) -> str | None:
         """The lane's node; it changes only when nothing of the lane is under way."""
-        state = self._lanes[lane]
-        if state.flying and state.node in self._nodes:
-            wanted = owner(str(lane), {name: node.weight for name, node in self._nodes.items()})
-            return state.node if wanted == state.node else None
-        state.node = owner(str(lane), {name: node.weight for name, node in self._nodes.items()})
-        return state.node
+        if lane not in self._owners:
+            weights = {name: node.weight * node.pace.share for name, node in self._nodes.items() if not node.draining}
+            self._owners[lane] = owner(str(lane), weights)
+        wanted = self._owners[lane]
+        if state.flying and state.node in self._nodes and state.node != wanted:
+            return None
+        state.node = wanted
+        return wanted
 
     def _take(self, lane: Lane, room: int) -> list[Entry]:
         """The head of the lane's queue and what may be joined to it."""
         state = self._lanes[lane]
         del self._waiting[lane]
         entries = [state.queue.popleft()]
-        room -= len(entries[0].batch.payload)
-        count = entries[0].batch.header.count
-        while state.queue and follows(entries[-1], state.queue[0]):
-            room -= len(state.queue[0].batch.payload)
-            count += state.queue[0].batch.header.count
+        room -= entries[0].header.size
+        count = entries[0].header.count
+        while state.queue and state.queue[0].payload is not None and follows(entries[-1], state.queue[0]):
+            room -= state.queue[0].header.size
+            count += state.queue[0].header.count
             if room < 0 or count > MOST_MESSAGES:
                 break
             entries.append(state.queue.popleft())
+        for entry in entries:
+            self.spill.taken(entry)
         state.flying += 1
         if state.queue:
             self._waiting[lane] = None  # behind the other lanes
@@ -249,13 +295,14 @@ class Dispatch:
         """Lanes with something in hand, and the node of each."""
         return {str(lane): state.node or "" for lane, state in self._lanes.items() if state.queue or state.flying}
 
-    def nodes(self) -> dict[str, dict[str, int]]:
-        return {name: {"tasks": len(node.tasks), "bytes": node.bytes} for name, node in self._nodes.items()}
+    def nodes(self) -> dict[str, dict[str, float]]:
+        return {name: {"tasks": len(node.tasks), "bytes": node.bytes, "share": node.pace.share,
+                       "draining": node.draining} for name, node in self._nodes.items()}
 
 
 def follows(entry: Entry, other: Entry) -> bool:
     """Whether the second is the very next batch of the same stream, so that the two can be joined."""
-    one, two = entry.batch.header, other.batch.header
+    one, two = entry.header, other.header
     return (entry.link == other.link and one.stream == two.stream and one.seq + 1 == two.seq
             and one.encoding == two.encoding and one.last < two.first)
 

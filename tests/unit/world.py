@@ -21,6 +21,7 @@ from drtc.compute.pack import EMPTY, pack_dead, pack_parts, unpack_dead, unpack_
 from drtc.compute.plan import DeadLetterOf, MapOn, MergeOn, Plan, Reply, SupplyTo
 from drtc.compute.records import Layout
 from drtc.coordinator.dispatch import Dispatch
+from drtc.coordinator.spill import Spill
 from drtc.encodings.messages import pack
 from drtc.errors import StoreUnavailable
 from drtc.job import describe
@@ -129,14 +130,49 @@ class Coordinator:
     def __init__(self, world: World, name: str) -> None:
         self.world = world
         self.name = name
-        self.dispatch = Dispatch(400)
+        self.spill = Spill(200, 2000)  # much less than what is under way: nearly everything sees the disk
+        self.dispatch = Dispatch(400, self.spill)
+        self.disk: dict[int, bytes] = {}
+        self.writing: list[bytes] = []
+        self.reading: list[int] = []
         self.collectors: dict[int, Collector] = {}
         self.nodes: dict[str, tuple[Node, int, deque[Any]]] = {}  # node, our link number there, tasks on their way
         self.alive = True
 
     def act(self) -> None:
         for task in list(self.dispatch.next()):
-            self.nodes[task.node][2].append(task)
+            self.nodes[task.node][2].append((task, [bytes(payload) for payload in task.payloads]))
+
+    def use_disk(self, faults: bool) -> None:
+        """A write or a read begins or ends; writes may be refused, what is read may be damaged."""
+        dice, spill = self.world.dice, self.spill
+        if dice.random() < 0.5:
+            if self.writing:
+                if faults and dice.random() < 0.1:
+                    spill.refused()
+                else:
+                    tickets = [next(self.world.numbers) for _ in self.writing]
+                    self.disk.update(zip(tickets, self.writing))
+                    spill.written(tickets)
+                self.writing = []
+            else:
+                spill.retry()
+                self.writing = [bytes(entry.payload or b"") for entry in spill.writes()]
+        elif self.reading:
+            found = [None if faults and dice.random() < 0.05 else self.disk[ticket] for ticket in self.reading]
+            self.reading = []
+            lost = {entry.link for entry in spill.read(found)}
+            for collector in self.world.collectors:
+                for name, (coordinator, link, _, _) in list(collector.links.items()):
+                    if coordinator is self and link in lost:
+                        self.world.cut_collector(collector, name)
+            self.world.connect_all()
+        else:
+            self.reading = [entry.ticket or 0 for entry in spill.reads()]
+        for ticket in spill.discards():
+            del self.disk[ticket]
+        assert spill.disk == sum(map(len, self.disk.values()))
+        self.act()
 
 
 class Collector:
@@ -271,7 +307,7 @@ class World:
 
     def step(self, faults: bool) -> None:
         calm = [self.read, self.deliver_batches, self.deliver_task, self.work, self.work, self.deliver_answer,
-                self.deliver_stored, self.commit_some]
+                self.deliver_stored, self.commit_some, lambda: self.dice.choice(self.coordinators).use_disk(faults)]
         wild = [self.crash_collector, self.crash_coordinator, self.crash_node, self.crash_worker, self.cut_some_link,
                 self.second_collector, self.drop_collector]
         self.dice.choice(wild)() if faults and self.dice.random() < 0.06 else self.dice.choice(calm)()
@@ -292,10 +328,13 @@ class World:
         coordinator = self.dice.choice(self.coordinators)
         for node, link, tasks in coordinator.nodes.values():
             if tasks:
-                task = tasks.popleft()
-                node.plan.arrived(link, task.number, [
-                    Batch(header, b"".join(entry.batch.payload for entry in entries))
-                    for header, entries in zip(task.headers, task.entries)])
+                task, payloads = tasks.popleft()
+                whole = memoryview(b"".join(payloads))
+                batches = []
+                for header in task.headers:
+                    batches.append(Batch(header, bytes(whole[:header.size])))
+                    whole = whole[header.size:]
+                node.plan.arrived(link, task.number, batches)
                 node.obey()
 
     def work(self) -> None:
