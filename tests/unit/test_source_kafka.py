@@ -3,7 +3,9 @@ from __future__ import annotations
 
 import threading
 from collections import namedtuple
+from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from crc32c import crc32c
@@ -11,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drtc.encodings.kafka import CONTROL, TRANSACTIONAL, pack, unpack
-from drtc.errors import ConfigError, SourceError
+from drtc.errors import ConfigError, SourceError, SourceUnavailable
+from drtc.sources import SourceContext
 from drtc.sources.base import Position
 from drtc.sources.kafka import KafkaSettings
 from drtc.sources.kafka_offsets import Extent, metadata, resume
@@ -255,3 +258,41 @@ def test_importing_the_source_imports_no_client() -> None:
     code = ("import sys, drtc.sources.kafka, drtc.collector.route, drtc.encodings.kafka\n"
             "print([name for name in ('kafka', 'crc32c', 'lz4', 'snappy', 'zstandard') if name in sys.modules])")
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_member_whose_commits_are_refused_for_long_joins_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """kafka-python can come out of a rebalance half joined; nothing but joining again brings it back."""
+    from kafka.coordinator.consumer import ConsumerCoordinator
+    from kafka.errors import RebalanceInProgressError
+    from kafka.structs import TopicPartition
+
+    from drtc.sources import kafka as module
+
+    assert callable(ConsumerCoordinator.request_rejoin), "the hook is gone: another way must be found"
+    clock = [100.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+    consumer = mock.Mock()
+    source = module.KafkaSource(KafkaSettings(brokers=(Address("localhost", 9092),), topic="ads"),
+                                SourceContext(Path(), "ads_v1", None, False))
+    source._consumer = consumer
+    source._places = {"ads-0@x": TopicPartition("ads", 0)}
+    refused = consumer.commit.side_effect = RebalanceInProgressError()
+
+    def commits(until: float) -> int:
+        """How often it was told to join again."""
+        while clock[0] < until:
+            try:
+                source.commit({"ads-0@x": Position(5, "")})
+            except SourceUnavailable:
+                pass
+            clock[0] += 0.5
+        return int(consumer._coordinator.request_rejoin.call_count)
+
+    assert commits(102.9) == 0, "a rebalance takes a moment"
+    consumer.commit.side_effect = None
+    assert commits(104) == 0
+    consumer.commit.side_effect = refused
+    assert commits(107) == 0, "what was taken in between begins it anew"
+    assert commits(108) == 1
+    assert commits(111) == 1, "it is given time to join"
+    assert commits(113) == 2
