@@ -28,7 +28,9 @@ def split(kind: int, field: bytes, column: int, slots: int, offsets: list[int], 
 
     A message without such an id, or without a body, has the empty one.
     """
-    dealt: list[Dealt] = [([], []) for _ in range(slots)]
+    wheres: list[list[int]] = [[] for _ in range(slots)]
+    bodies: list[list[Optional[bytes]]] = [[] for _ in range(slots)]
+    count: i64 = slots
     at: i64 = 0
     for value in values:
         if kind == JSON:
@@ -39,11 +41,12 @@ def split(kind: int, field: bytes, column: int, slots: int, offsets: list[int], 
             id = b"" if value is None else csv_id(value, column)
         else:
             id = value or b""
-        where, bodies = dealt[crc32(id) % slots]
-        where.append(offsets[at])
-        bodies.append(value)
+        crc: i64 = crc32(id)
+        slot: i64 = crc % count
+        wheres[slot].append(offsets[at])
+        bodies[slot].append(value)
         at += 1
-    return dealt
+    return list(zip(wheres, bodies))
 
 
 def json_id(value: bytes, field: bytes) -> bytes:
