@@ -61,3 +61,31 @@ class NotDrained(DrtcError):
     """A role was stopped before all that it had begun was stored. Nothing is lost: the rest is read again."""
 
     exit_code = 8
+
+
+class QueueError(DrtcError):
+    """The queue on disk: a directory that cannot be used, files that do not work."""
+
+    exit_code = 9
+
+
+class QueueFull(QueueError):
+    """No room for these items now: the budget or the disk is used up. Nothing was taken."""
+
+    retryable = True
+
+
+class Damaged(QueueError):
+    """One item of the queue on disk is missing, truncated or changed. It was set aside."""
+
+
+class Stalled(DrtcError):
+    """``drtc status``: there is work, and nothing has been stored for ``[cluster] timeout``."""
+
+    exit_code = 10
+
+
+class Incomplete(DrtcError):
+    """``drtc status``: a member that should be there is not, or is not connected to another."""
+
+    exit_code = 11

@@ -4,13 +4,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 import time
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from .cluster.membership import member, open_membership
+from .cluster.membership import Membership, member, open_membership
 from .errors import ClusterError, DrtcError
 from .observe.banner import banner
 from .observe.logs import Log
@@ -30,11 +31,18 @@ ORPHANS_SECONDS = 20.0  # roles whose supervisor was killed have ended by then
 
 
 class _Child:
-    def __init__(self, role: str) -> None:
+    def __init__(self, role: str, name: str) -> None:
         self.role = role
-        self.name = f"{role}-1"
+        self.name = name
         self.process: asyncio.subprocess.Process | None = None
         self.quick_deaths = 0
+
+
+def seat(role: str, membership: Membership) -> str:
+    """The name of a run's role, and with ``run`` that of the run itself: one run of a cluster on each machine."""
+    if membership.wide:
+        return f"{role}-{socket.gethostname()}"
+    return role if role == "run" else f"{role}-1"
 
 
 class Supervisor:
@@ -45,7 +53,8 @@ class Supervisor:
         self._until_end = until_end
         self._log = Log("run")
         self._membership = open_membership(config)
-        self._children = [_Child(role) for role in ROLES]
+        self._name = seat("run", self._membership)
+        self._children = [_Child(role, seat(role, self._membership)) for role in ROLES]
         self._stopping = asyncio.Event()
         self._signals = 0
         self._code = 0
@@ -65,7 +74,7 @@ class Supervisor:
         for child in reversed(self._children):
             await self._stop(child)
         await asyncio.gather(*watches)
-        self._membership.leave()
+        self._membership.close()
         return self._code
 
     def claim(self) -> None:
@@ -75,9 +84,11 @@ class Supervisor:
             ClusterError: somebody does.
         """
         try:
-            self._membership.join(member("run", "run", "", 0.0))
+            for role in ("run", *ROLES):
+                self._membership.members(role)  # from here on it is known who is there
+            self._membership.join(member("run", self._name, "", 0.0))
         except ClusterError as error:
-            others = self._membership.members("run")
+            others = [each for each in self._membership.members("run") if each.node == self._name]
             if not others:
                 raise
             since = datetime.fromtimestamp(others[0].started).strftime("%H:%M:%S")

@@ -9,7 +9,7 @@ from typing import Generator, Iterator
 
 import pytest
 
-from .services import Absent, Kafka
+from .services import Absent, Kafka, ZooKeeper
 
 _absent: pytest.StashKey[Counter[str]] = pytest.StashKey()
 
@@ -19,6 +19,13 @@ def kafka() -> Iterator[Kafka]:
     """A real broker; what it offers stands in tests/services/kafka.py. Whoever stops it starts it again."""
     with Kafka() as broker:
         yield broker
+
+
+@pytest.fixture(scope="session")
+def zookeeper() -> Iterator[ZooKeeper]:
+    """A real ZooKeeper; each test takes a chroot of its own. Whoever stops it starts it again."""
+    with ZooKeeper() as server:
+        yield server
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -3,7 +3,8 @@ from __future__ import annotations
 
 from .base import Absent, Broken, Service
 from .kafka import Kafka
+from .zookeeper import ZooKeeper
 
-SERVICES: dict[str, type[Service]] = {service.name: service for service in (Kafka,)}
+SERVICES: dict[str, type[Service]] = {service.name: service for service in (Kafka, ZooKeeper)}
 
-__all__ = ["SERVICES", "Absent", "Broken", "Kafka", "Service"]
+__all__ = ["SERVICES", "Absent", "Broken", "Kafka", "Service", "ZooKeeper"]
