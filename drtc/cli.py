@@ -127,12 +127,13 @@ def run(config: Config, until_end: bool) -> int:
 @configured
 @named
 @until_end
-def collector(config: Config, name: str, until_end: bool) -> int:
+@click.option("--with-coordinator", is_flag=True, help="A coordinator in the same process, named NODE-coordinator.")
+def collector(config: Config, name: str, until_end: bool, with_coordinator: bool) -> int:
     """Start one collector: it reads the source."""
     from .collector.service import main
 
     _start_logs(config)
-    return main(config, name, until_end)
+    return main(config, name, until_end, with_coordinator)
 
 
 @drtc.command()
@@ -176,11 +177,32 @@ def query(config: Config, key: str | None, window: str | None, limit: int | None
 @drtc.command()
 @configured
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def status(config: Config, form: str) -> None:
-    """Say what is running and how far it is."""
-    from .commands.show import show_status
+@click.option("--watch", is_flag=True, help="Again every two seconds, until Ctrl-C.")
+def status(config: Config, form: str, watch: bool) -> None:
+    """Say what is running and how far it is.
 
-    show_status(config, form)
+    Exit code 0: all are there and the work gets on; 10: stalled; 11: members are missing; 7: no coordinator answers.
+    With json it is 0 whenever there is an answer.
+    """
+    from .commands.show import show_status, watch_status
+
+    (watch_status if watch else show_status)(config, form)
+
+
+@drtc.command()
+@configured
+@click.argument("node")
+@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=60.0, show_default=True,
+              metavar="SECONDS", help="How long to wait until it has left.")
+def drain(config: Config, node: str, timeout: float) -> None:
+    """Tell NODE to finish what it has begun and to end.
+
+    NODE is a collector, a coordinator or a compute node, by its name, ROLE/NAME or address. Waits until it has left
+    the cluster; the others go on with its share. Exit code 8: it has not in time.
+    """
+    from .commands.drain import drain
+
+    drain(config, node, timeout)
 
 
 @drtc.command("config")

@@ -2,39 +2,27 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
-import signal
-import sys
 import time
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Iterable
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Callable, Iterable
 
+from . import __version__
 from .cluster.membership import default_name, open_membership
 from .errors import NotDrained
-from .memory import keep_large_buffers
 from .observe.logs import Log
+from .observe.monitor import Monitor
+from .observe.pulse import Pulse
 from .wire.frames import sign_of_life
+from .wire.messages import Beat
+from .wire.identity import identity
 from .wire.peer import Peer
 
 if TYPE_CHECKING:
     from .config import Config
 
 DRAIN_SECONDS = 30.0  # how long a drain may take before what is left is left to the next start
-ORPHAN_SECONDS = 5.0  # the same where the supervisor is gone: it may be started again at any moment
-
-
-@dataclass(frozen=True)
-class Who:
-    """A role's identity on the wire (drtc.wire.peer.Identity)."""
-
-    cluster: str
-    role: str
-    node: str
-    view: str
-    secret: str
-    max_frame: int
 
 
 class Role(ABC):
@@ -47,13 +35,16 @@ class Role(ABC):
         self.node = node or default_name(self.name)
         self.view = config.view
         self.log = Log(self.name, node=self.node)
-        self.who = Who(config.cluster.name, self.name, self.node, self.view, config.cluster.secret,
-                       config.cluster.max_frame_bytes)
+        self.who = identity(config, self.name, self.node)
         self.membership = open_membership(config)
         self.started = time.time()
         self.last_error = ""
+        self.pulse = Pulse(config.cluster.timeout)
+        self._monitor = Monitor(self.log, getattr(config, self.name).http, config.cluster.timeout)
+        self._began = time.monotonic()
+        self._ready = False
         self._stopping = asyncio.Event()
-        self._patience = DRAIN_SECONDS
+        self.patience = DRAIN_SECONDS  # seconds that a drain may take
         self._failure: BaseException | None = None
 
     # --- what a role fills in ---
@@ -78,105 +69,112 @@ class Role(ABC):
     def report(self) -> dict[str, Any]:
         """What the role says of itself in its beats (drtc.observe.status)."""
 
+    def busy(self) -> bool:
+        """Whether there is work, so that something has to move or the role is stalled."""
+        return False
+
     def tick(self) -> None:
         """Called every heartbeat."""
 
+    def vitals(self) -> dict[str, Any]:
+        """What every role says of itself."""
+        pulse = self.pulse
+        return {
+            "role": self.name, "node": self.node, "view": self.view, "version": __version__, "pid": os.getpid(),
+            "started": self.started, "uptime": time.monotonic() - self._began, "state": self.state,
+            "draining": self.draining, "stalled": pulse.stalled, "idle": pulse.idle, "rate": pulse.rate,
+            "peers": dict(Counter(peer.role for peer in self.peers())), "http": self._monitor.listening,
+            "last_error": self.last_error, "membership": self.membership.trouble,
+        }
+
+    def tell(self) -> dict[str, Any]:
+        """The whole report."""
+        return {**self.vitals(), **self.report()}
+
+    @property
+    def state(self) -> str:
+        return "draining" if self.draining else "running" if self._ready else "starting"
+
     # --- the loop ---
 
+    @property
+    def draining(self) -> bool:
+        return self._stopping.is_set()
+
     def finish(self) -> None:
-        """The role has nothing left to do: ``run`` drains and returns."""
+        """The role has nothing left to do: it drains and ends."""
         self._stopping.set()
 
+    def asked_to_drain(self, **by: str) -> None:
+        """By a signal or by ``drtc drain``. Asking again changes nothing."""
+        if not self.draining:
+            self.log.info("draining", **by)
+            self.finish()
+
+    async def patiently(self, done: Callable[[], bool]) -> bool:
+        """For a drain: waits until ``done``, for up to half of the time that it may take. Whether it was."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.patience / 2
+        while not done():
+            if loop.time() >= deadline:
+                return False
+            await asyncio.sleep(0.02)
+        return True
+
     def fail(self, error: BaseException) -> None:
-        """Something that cannot be mended: ``run`` closes and raises it."""
+        """Something that cannot be mended: the role closes, and ``live`` raises it."""
         self._failure = self._failure or error
         self._stopping.set()
 
-    async def run(self) -> None:
-        """Runs until finished, failed or told to stop by SIGINT or SIGTERM; a second signal ends it at once."""
-        loop = asyncio.get_running_loop()
-        loop.set_exception_handler(self._unexpected)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._signalled, number)
-        if "DRTC_SUPERVISED" in os.environ:
-            loop.add_reader(0, self._orphaned)
+    async def live(self) -> None:
+        """From start to end; drtc.process runs it and has an eye on signals.
+
+        Raises:
+            DrtcError: it has failed, or its drain was cut short.
+        """
         beat: asyncio.Task[None] | None = None
+        self._monitor.open(self.vitals())  # first of all: a start that does not end is seen
         try:
             await self.start()
+            self._ready = True
             beat = asyncio.create_task(self._beat())
             await self._stopping.wait()
             if self._failure is None:
                 try:
-                    await asyncio.wait_for(self.drain(), self._patience)
+                    await asyncio.wait_for(self.drain(), self.patience)
                 except asyncio.TimeoutError:
-                    self.log.warning("drain cut short", seconds=self._patience)
+                    self.log.warning("drain cut short", seconds=self.patience)
                     self._failure = NotDrained(
                         f"the {self.name} was stopped before all that was begun was stored: the rest is read again at "
                         "the next start; change the Job, its route or slots only after a drain that ends with 0")
         finally:
             if beat is not None:
                 beat.cancel()
-            self.membership.leave()
+            self.membership.close()
             await self.close()
+            self._monitor.close()
         if self._failure is not None:
             raise self._failure
 
-    def _signalled(self, number: int) -> None:
-        if self._stopping.is_set():
-            self.log.warning("stopping at once")
-            self.kill()
-            sys.stderr.flush()
-            os._exit(128 + number)
-        self.log.info("draining", signal=signal.Signals(number).name)
-        self._stopping.set()
-
-    def _orphaned(self) -> None:
-        """Our end of the supervisor's pipe has closed: it is dead, however it died."""
-        asyncio.get_running_loop().remove_reader(0)
-        if not self._stopping.is_set():
-            self.log.warning("supervisor gone, draining")
-            self._patience = ORPHAN_SECONDS
-            self._stopping.set()
-
     def kill(self) -> None:
         """Ends child processes at once."""
-
-    def _unexpected(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """A mistake in drtc itself: never swallowed, the role ends with it."""
-        error = context.get("exception")
-        if isinstance(error, (ConnectionError, TimeoutError)) or (
-                isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)):
-            self.log.warning("connection error", why=str(error))
-            return
-        self.fail(error if error is not None else RuntimeError(str(context.get("message"))))
 
     async def _beat(self) -> None:
         loop = asyncio.get_running_loop()
         cluster = self.config.cluster
         while True:
+            try:
+                self.membership.check()
+            except Exception as error:
+                return self.fail(error)
             self.tick()
-            message = sign_of_life(self.report())
+            self.pulse.look(loop.time(), self.busy())
+            report = self.tell()
+            self._monitor.post(report)
+            message, sign = sign_of_life(report), Beat({})
             for peer in list(self.peers()):
-                peer.send(message)
+                peer.send(message if peer.role == "coordinator" else sign)  # who asks for reports asks coordinators
                 silent = loop.time() - peer.connection.heard
                 if silent > cluster.timeout:
                     peer.connection.abort(f"silent for {silent:.0f} s")
-            await asyncio.sleep(min(cluster.heartbeat, 0.5))
-
-
-def run(role: Role) -> None:
-    """Runs a role on the fastest event loop there is.
-
-    Raises:
-        DrtcError: the role failed; its sentence says why.
-    """
-    keep_large_buffers()
-    factory = None
-    try:
-        import uvloop
-
-        factory = uvloop.new_event_loop
-    except ImportError:
-        pass
-    with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(role.run())
+            await asyncio.sleep(cluster.heartbeat)

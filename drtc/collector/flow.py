@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
+from math import inf
 from typing import Iterable, Iterator, NamedTuple
 
 from ..batch import MOST_MESSAGES, Chunk, Counts, Header, Lane, Payload, Stored
@@ -33,7 +34,7 @@ class Rewind(NamedTuple):
 
 
 class _Lane:
-    __slots__ = ("pending", "bytes", "flying", "coordinator", "seq")
+    __slots__ = ("pending", "bytes", "flying", "coordinator", "seq", "since")
 
     def __init__(self) -> None:
         self.pending: deque[Chunk] = deque()  # read, not sent
@@ -41,6 +42,7 @@ class _Lane:
         self.flying: deque[tuple[int, int, int, float]] = deque()  # sent, not stored: seq, first offset, bytes, when
         self.coordinator: str | None = None
         self.seq = 0
+        self.since: float | None = None  # when what is pending was first looked at
 
     @property
     def first(self) -> int | None:
@@ -70,11 +72,12 @@ class _Partition:
 
 
 class _Link:
-    __slots__ = ("window", "bytes")
+    __slots__ = ("window", "bytes", "draining")
 
     def __init__(self, window: int) -> None:
         self.window = window
         self.bytes = 0  # in flight
+        self.draining = False  # True: it takes nothing new, and answers for what is in flight
 
 
 class Flow:
@@ -83,9 +86,13 @@ class Flow:
     ``pending`` is the bytes that were read and not sent: what ``[collector] memory_bytes`` bounds.
     """
 
-    def __init__(self, session: str, batch_bytes: int, epochs: Iterator[int]) -> None:
+    def __init__(self, session: str, batch_bytes: int, epochs: Iterator[int], linger: float = 0.0,
+                 much: float = inf) -> None:
+        """``linger``: seconds that a small batch waits for more, while less than ``much`` bytes are pending."""
         self._session = session
         self._batch_bytes = batch_bytes
+        self._linger = linger
+        self._much = much
         self._partitions: dict[str, _Partition] = {}
         self._links: dict[str, _Link] = {}
         self._epochs = epochs
@@ -193,6 +200,13 @@ class Flow:
         if coordinator in self._links:
             self._links[coordinator].window = window
 
+    def link_draining(self, coordinator: str) -> None:
+        """The coordinator takes nothing new: its slots are others' now. A lane of theirs goes on there as soon as all
+        of it that is in flight here is answered; nothing is read again."""
+        if coordinator in self._links:
+            self._links[coordinator].draining = True
+            self._owners.clear()
+
     def link_down(self, coordinator: str) -> None:
         """The coordinator is gone: partitions with anything in flight there are read again from their frontier."""
         if self._links.pop(coordinator, None) is None:
@@ -238,7 +252,7 @@ class Flow:
         while progress and self._waiting:
             progress = False
             for name, link in self._links.items():
-                if link.bytes < link.window:
+                if link.bytes < link.window and not link.draining:
                     send = self._cut(name, link, now)
                     if send is not None:
                         progress = True
@@ -255,7 +269,7 @@ class Flow:
         for key in list(self._waiting):
             state = self._partitions[key.partition]
             lane = state.lanes[key.slot]
-            if self._place(key.slot, lane) != name or self._gathers(lane):
+            if self._place(key.slot, lane) != name or self._gathers(lane) or self._lingers(state, lane, now):
                 continue
             header, parts, taken = self._take(key, state, lane, now)
             headers.append(header)
@@ -274,10 +288,21 @@ class Flow:
         meanwhile makes a bigger batch. With little to do nothing waits; with much to do batches grow."""
         return len(lane.flying) >= UNANSWERED and lane.bytes < self._batch_bytes // 4
 
+    def _lingers(self, state: _Partition, lane: _Lane, now: float) -> bool:
+        """Whether the lane had better wait since its user wants few large batches rather than many quick ones."""
+        if not self._linger or not state.open or lane.bytes >= self._batch_bytes or self.pending >= self._much:
+            return False
+        if lane.since is None:
+            lane.since = now
+        return now - lane.since < self._linger
+
+    def _takers(self) -> list[str]:
+        return [name for name, link in self._links.items() if not link.draining]
+
     def _place(self, slot: int, lane: _Lane) -> str | None:
         """The coordinator of the lane's slot; it changes only when nothing of the lane is in flight."""
         if slot not in self._owners:
-            self._owners[slot] = owner(f"slot {slot}", dict.fromkeys(self._links, 1.0))
+            self._owners[slot] = owner(f"slot {slot}", dict.fromkeys(self._takers(), 1.0))
         wanted = self._owners[slot]
         if lane.flying and lane.coordinator != wanted:
             return None
@@ -298,6 +323,7 @@ class Flow:
             size += len(chunks[-1].payload)
             count += chunks[-1].count
         del self._waiting[key]
+        lane.since = None
         if lane.pending:
             self._waiting[key] = None
         header = Header(key.partition, key.slot, self._stream(state), lane.seq, chunks[0].first, chunks[-1].last,
@@ -327,7 +353,8 @@ class Flow:
     def settled(self, partitions: Iterable[str]) -> bool:
         """Whether nothing of these partitions is in flight, nor waits while there is somebody to send it to."""
         states = (self._partitions.get(name) for name in partitions)
-        return not any(lane.flying or (lane.pending and self._links)
+        takers = self._takers()
+        return not any(lane.flying or (lane.pending and takers)
                        for state in states if state is not None for lane in state.lanes.values())
 
     def watermarks(self) -> dict[str, float]:

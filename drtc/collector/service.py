@@ -9,11 +9,13 @@ import uuid
 from typing import TYPE_CHECKING, Any, Iterable
 
 from ..batch import Payload
-from ..errors import WireError
-from ..role import Role, run
+from ..cluster.membership import member
+from ..errors import ConfigError, WireError
+from ..process import run
+from ..role import Role
 from ..sources.base import Position
 from ..wire.links import Links
-from ..wire.messages import Answer, Batches, Beat, Message, Window
+from ..wire.messages import Answer, Batches, Beat, Drain, Draining, Message, Window
 from ..wire.peer import Peer
 from . import reader as events
 from .flow import Flow
@@ -35,7 +37,11 @@ class Collector(Role):
         settings = config.collector
         epochs = itertools.count(1)
         self.until_end = until_end
-        self.flow = Flow(uuid.uuid4().hex[:12], settings.batch_bytes, epochs)
+        if settings.linger >= config.cluster.timeout:
+            raise ConfigError(f"{config.path}: [collector] linger: must be shorter than [cluster] timeout "
+                              f"({config.cluster.timeout:g} s), or waiting looks like a stall")
+        self.flow = Flow(uuid.uuid4().hex[:12], settings.batch_bytes, epochs, settings.linger,
+                         settings.memory_bytes / 2)
         self.route = parse_route(settings.route)
         self.note = Note(self.view, self.route.note, settings.slots)
         self.links = Links(self.who, self.membership, "coordinator", self._up, self._from_coordinator, self._down,
@@ -44,7 +50,6 @@ class Collector(Role):
         self.ends: dict[str, int] | None = None  # where a bounded run ends; known once all is assigned
         self.known: dict[str, int] = {}  # the greatest ends heard of: for lag
         self.starts: dict[str, int] = {}
-        self.moved = 0.0  # loop time at which something was stored last
         self._committed: dict[str, int] = {}
         self._in_hand = 0  # bytes posted by the reader and not yet in the flow
         self._revoking: list[events.Revoking] = []
@@ -68,8 +73,10 @@ class Collector(Role):
 
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self.moved = self._loop.time()
         self._tasks = [asyncio.create_task(self.links.run()), asyncio.create_task(self._commit_now_and_then())]
+        if self.config.collector.linger:
+            self._tasks.append(asyncio.create_task(self._send_what_lingered()))
+        self.membership.join(member(self.name, self.node, "", 1.0))
         self._reader.start()
 
     # --- the reader ---
@@ -98,6 +105,7 @@ class Collector(Role):
         elif isinstance(event, events.Revoking):
             for partition in event.partitions:
                 flow.revoking(partition)
+            self._act()
             self._revoking.append(event)
             self._settle()
         elif isinstance(event, events.Gone):
@@ -151,9 +159,10 @@ class Collector(Role):
 
     def _from_coordinator(self, peer: Peer, message: Message, payload: Payload) -> None:
         if isinstance(message, Answer):
+            before = self.flow.totals.messages
             for stored in message.stored:
                 self.flow.stored(peer.node, stored)
-            self.moved = self._loop.time()
+            self.pulse.moved(self.flow.totals.messages - before)
             self._act()
             if self._revoking:
                 self._settle()
@@ -161,6 +170,13 @@ class Collector(Role):
         elif isinstance(message, Window):
             self.flow.link_window(peer.node, message.bytes)
             self._act()
+        elif isinstance(message, Draining):
+            self.flow.link_draining(peer.node)
+            peer.send(message)  # behind the last batch
+            self._act()
+            self._settle()
+        elif isinstance(message, Drain):
+            self.asked_to_drain(by="drtc drain")
         elif not isinstance(message, Beat):
             raise WireError(f"a coordinator sent a {type(message).__name__} frame")
 
@@ -187,6 +203,11 @@ class Collector(Role):
             self._reader.commit(moved)
             self._committed.update(moved)
 
+    async def _send_what_lingered(self) -> None:
+        while True:
+            await asyncio.sleep(min(0.5, self.config.collector.linger / 8))
+            self._act()
+
     async def _commit_now_and_then(self) -> None:
         while True:
             await asyncio.sleep(self.config.collector.commit)
@@ -202,6 +223,7 @@ class Collector(Role):
             self._reader.give_up()  # it may be waiting for the source, and there is nothing to commit
         for partition in partitions:
             self.flow.revoking(partition)
+        self._act()
         while not self.flow.settled(partitions):
             await asyncio.sleep(0.005)
         self._reader.finish(self._finals())
@@ -218,27 +240,19 @@ class Collector(Role):
                 self.log.warning("source not closed in time")
                 self._reader.give_up()
         for peer in list(self.links.peers.values()):
-            peer.send(Beat(self.report()))  # the last word: coordinators keep it for whoever asks
+            peer.send(Beat(self.tell()))  # the last word: coordinators keep it for whoever asks
             peer.connection.close("the collector stops")
         await asyncio.sleep(0)
 
     def peers(self) -> Iterable[Peer]:
         return self.links.peers.values()
 
-    @property
-    def stalled(self) -> bool:
-        """There is work, in hand or in the source, and nothing was stored for longer than a peer may be silent."""
-        return self._busy() and self._loop.time() - self.moved > self.config.cluster.timeout
-
-    def _busy(self) -> bool:
+    def busy(self) -> bool:
+        """There is work, in hand or in the source."""
         if self.flow.flying or self.flow.pending:
             return True
         frontiers = self.flow.frontiers()
         return any(frontiers.get(partition, end) < end for partition, end in self._ends().items())
-
-    def tick(self) -> None:
-        if not self._busy():
-            self.moved = self._loop.time()  # it waits for work, not for an answer
 
     def _ends(self) -> dict[str, int]:
         """Where each partition ends: for a bounded run as it was at the start, else as far as is known now."""
@@ -252,16 +266,24 @@ class Collector(Role):
             "role": self.name, "node": self.node, "started": self.started, "stopped": time.time(), "pid": os.getpid(),
             "events": totals.messages, "dead": totals.dead, "skipped": totals.skipped, "replayed": totals.replayed,
             "saved": totals.saved, "pending": self.flow.pending, "flying": self.flow.flying,
-            "oldest": self.flow.oldest(self._loop.time()), "stalled": self.stalled, "waiting": self.waiting,
+            "oldest": self.flow.oldest(self._loop.time()), "waiting": self.waiting,
+            "trouble": "waiting for a coordinator" if self.busy() and not self.links.peers else "",
             "partitions": {
                 partition: {"offset": frontier, "end": ends.get(partition), "start": self.starts.get(partition)}
                 for partition, frontier in frontiers.items()
             },
-            "bounded": self.until_end, "watermarks": self.flow.watermarks(), "last_error": self.last_error,
+            "bounded": self.until_end, "watermarks": self.flow.watermarks(), "draining": self.draining,
+            "last_error": self.last_error,
         }
 
 
-def main(config: Config, name: str, until_end: bool) -> int:
-    """``drtc collector``."""
-    run(Collector(config, name, until_end))
+def main(config: Config, name: str, until_end: bool, with_coordinator: bool) -> int:
+    """``drtc collector``, with a coordinator in the same process or without."""
+    collector = Collector(config, name, until_end)
+    if with_coordinator:
+        from ..coordinator.service import Coordinator
+
+        run(collector, Coordinator(config, f"{name}-coordinator" if name else ""))
+    else:
+        run(collector)
     return 0

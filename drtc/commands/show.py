@@ -1,19 +1,20 @@
 """``drtc config``, ``drtc status`` and ``drtc --version``: what is in force, what runs, what is installed."""
 from __future__ import annotations
 
+import asyncio
 import json
 import platform
+import time
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Iterator, Mapping
 
 import click
 
-from ..observe.tables import print_tree
-
 if TYPE_CHECKING:
     from ..config import Config, Effective
 
+WATCH_SECONDS = 2.0
 HOT_MODULES = ("encodings/kafka", "collector/split", "compute/fences")  # those that setup.py compiles
 
 
@@ -37,22 +38,46 @@ def config_lines(settings: list[Effective]) -> Iterator[str]:
 
 
 def show_status(config: Config, form: str) -> None:
-    """Prints what the roles say of themselves."""
+    """Prints what the roles say of themselves.
+
+    Raises:
+        Stalled, Incomplete: so it is; all is printed before. Not with ``json``, which says it itself.
+    """
+    from ..observe.overview import problem
     from ..observe.status import fetch
 
     found = fetch(config)
+    _print_status(found, form)
+    trouble = problem(found)
+    if trouble is not None and form == "table":
+        raise trouble
+
+
+def watch_status(config: Config, form: str) -> None:
+    """The same again and again until Ctrl-C, whatever it shows."""
+    from ..errors import DrtcError
+    from ..observe.status import Watch
+
+    watch = Watch(config)
+    while True:
+        try:
+            found = asyncio.run(watch.ask())
+        except DrtcError as error:
+            click.echo(f"drtc: {error}", err=True)
+        else:
+            if form == "table":
+                click.clear()
+            _print_status(found, form)
+        time.sleep(WATCH_SECONDS)
+
+
+def _print_status(found: Mapping[str, Any], form: str) -> None:
+    from ..observe.overview import print_overview
+
     if form == "json":
         click.echo(json.dumps(found, ensure_ascii=False, default=str))
     else:
-        print_tree(by_role(found))
-
-
-def by_role(found: Mapping[str, Any]) -> dict[str, Any]:
-    """The same with the members under their roles: what a role reports is its own."""
-    shown = {key: value for key, value in found.items() if key != "members"}
-    for member in found["members"]:
-        shown.setdefault(member["role"], []).append({key: part for key, part in member.items() if key != "role"})
-    return shown
+        print_overview(found)
 
 
 def version() -> str:

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any, Iterable
 from ..batch import Batch, Payload
 from ..cluster.membership import member
 from ..errors import ConfigError, DrtcError, WireError
-from ..role import Role, run
+from ..process import run
+from ..role import Role
 from ..sources import source_class
 from ..stores import make_store
 from ..wire.frames import cut
 from ..wire.messages import (
-    Answer, Batches, Beat, Failed, Hello, Map, Mapped, Merge, Merged, Message, Need, Ready, Supply, Trouble, Window)
+    Answer, Batches, Beat, Drain, Draining, Failed, Hello, Map, Mapped, Merge, Merged, Message, Need, Ready, Supply,
+    Trouble, Window)
+from ..wire.parting import Parting
 from ..wire.peer import Listener, Peer
 from ..wire.shares import Shares
 from .pack import EMPTY, pack_dead, unpack_dead
@@ -46,6 +49,7 @@ class Compute(Role):
         self.pool = Pool(config, self.workers, self._from_worker, self._worker_died)
         self.listener = Listener(self.who, self._welcome, self._joined, self._on_frame, self._gone)
         self.shares = Shares(settings.memory_bytes)
+        self.parting = Parting()
         self.address = listen or str(settings.listen)
         self.seconds: dict[str, float] = {}
         self.troubles: dict[int, str] = {}
@@ -79,6 +83,7 @@ class Compute(Role):
         self._links[self._next_link] = peer
         self._numbers[id(peer)] = self._next_link
         self._share()
+        self.parting.joined(peer)
 
     def _share(self) -> None:
         share = self.shares.of(len(self._links), self.plan.orphaned)
@@ -96,6 +101,7 @@ class Compute(Role):
             del self._links[number]
             self.log.info("coordinator lost", coordinator=peer.node, why=why)
             self.plan.link_lost(number)
+            self.parting.gone(peer)
             self._share()
             self._act()
 
@@ -105,6 +111,10 @@ class Compute(Role):
             batches = [Batch(header, part) for header, part in zip(message.headers, parts)]
             self.plan.arrived(self._numbers[id(peer)], message.task, batches)
             self._act()
+        elif isinstance(message, Draining):
+            self.parting.answered(peer)
+        elif isinstance(message, Drain) and (message.role, message.node) == (self.name, self.node):
+            self.asked_to_drain(by="drtc drain")
         elif not isinstance(message, Beat):
             raise WireError(f"a compute node has no use for a {type(message).__name__} frame")
 
@@ -169,6 +179,7 @@ class Compute(Role):
                                    [command.parts, command.dead])
                 elif isinstance(command, Reply):
                     self._links[command.link].send(Answer(command.task, command.stored))
+                    self.pulse.moved(sum(each.counts.messages for each in command.stored))
                 elif isinstance(command, SupplyTo):
                     headers = [batch.header for batch in command.batches]
                     self.pool.send(command.worker, Supply(command.piece, headers),
@@ -182,7 +193,11 @@ class Compute(Role):
     # --- the role's frame ---
 
     async def drain(self) -> None:
-        """Brings what it has begun to store to an end; the rest its coordinators give to others."""
+        """Takes no new tasks and waits until those in hand are stored and answered. Where that takes too long, only
+        what it has begun to store is finished; the rest its coordinators give to others."""
+        self.parting.begin(self._links.values())
+        if not await self.patiently(lambda: self.parting.over and not self.plan.bytes):
+            self.log.warning("handing over", bytes=self.plan.bytes)
         self.membership.leave()
         self.listener.close()
         while self.plan.bytes:
@@ -198,11 +213,15 @@ class Compute(Role):
     def peers(self) -> Iterable[Peer]:
         return self._links.values()
 
+    def busy(self) -> bool:
+        return bool(self.plan.bytes)
+
     def report(self) -> dict[str, Any]:
         return {
             "role": self.name, "node": self.node, "address": self.address, "started": self.started,
             "pid": os.getpid(), "pids": self.pool.pids(), "workers": self.workers, **self.plan.backlog(),
-            "deaths": self.deaths, "seconds": self.seconds, "last_error": self.last_error,
+            "deaths": self.deaths, "seconds": self.seconds, "draining": self.draining, "last_error": self.last_error,
+            "handled": self.pulse.events,
             "trouble": next((trouble for trouble in self.troubles.values() if trouble), ""),
         }
 

@@ -8,18 +8,25 @@ from typing import TYPE_CHECKING, Any, Iterable
 from ..batch import Batch, Payload
 from ..cluster.membership import member
 from ..errors import WireError
-from ..role import Role, run
+from ..process import run
+from ..role import Role
 from ..wire.frames import cut
 from ..wire.links import Links
-from ..wire.messages import Answer, Batches, Beat, Hello, Message, StatusReply, StatusRequest, Window
+from ..wire.messages import (
+    Answer, Batches, Beat, Drain, Draining, Hello, Message, StatusReply, StatusRequest, Window)
+from ..wire.parting import Parting
 from ..wire.peer import Listener, Peer
 from ..wire.shares import Shares
+from .disk import Disk
 from .dispatch import Dispatch
+from .entry import Entry
+from .spill import Spill
 
 if TYPE_CHECKING:
     from ..config import Config
 
 MOST_DEPARTED = 16
+LOOK_SECONDS = 1.0  # between two looks at how the nodes keep up
 
 
 class Coordinator(Role):
@@ -30,12 +37,17 @@ class Coordinator(Role):
     def __init__(self, config: Config, node: str, listen: str = "") -> None:
         super().__init__(config, node)
         settings = config.coordinator
-        self.dispatch = Dispatch(settings.batch_bytes)
+        self.spill = Spill(settings.memory_bytes, settings.disk_bytes)
+        self.dispatch = Dispatch(settings.batch_bytes, self.spill)
+        self.disk = Disk(self.spill, self.log, self._act, self._lost_on_disk, self.fail)
         self.listener = Listener(self.who, self._welcome, self._collector_joined, self._from_collector,
                                  self._collector_gone)
         self.nodes = Links(self.who, self.membership, "compute", self._node_joined, self._from_node, self._node_gone,
                            self.log.info)
-        self.shares = Shares(settings.memory_bytes)
+        self.shares = Shares(self.spill.arrivals)
+        self._told: dict[int, int] = {}  # by link: the window that its collector knows
+        self._looked = 0.0  # loop time of the last look at the nodes' pace
+        self.parting = Parting()
         self.address = listen or str(settings.listen)
         self._collectors: dict[int, Peer] = {}
         self._numbers: dict[int, int] = {}  # by id of the peer
@@ -44,6 +56,13 @@ class Coordinator(Role):
         self._looking: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
+        settings = self.config.coordinator
+        if settings.disk_bytes:
+            from ..overflow import open_overflow
+
+            directory = self.config.base / settings.directory
+            await self.disk.open(lambda: open_overflow(settings.overflow, directory, settings.disk_bytes, False,
+                                                       self.node))
         self.address = await self.listener.listen(self.address)
         self.membership.join(member(self.name, self.node, self.address, 1.0))
         self._looking = asyncio.create_task(self.nodes.run())
@@ -63,21 +82,33 @@ class Coordinator(Role):
             self._departed.pop(peer.node, None)
             self._numbers[id(peer)] = self._next_link
             self._share()
+            self.parting.joined(peer)
 
     def _share(self) -> None:
+        """Tells each collector how much it may have on its way: its share of memory, and what lies on disk of it."""
         share = self.shares.of(len(self._collectors))
-        for peer in self._collectors.values():
-            peer.send(Window(share))
+        for number, peer in self._collectors.items():
+            window = share + self.spill.spilled(number)
+            if abs(window - self._told.get(number, 0)) > share // 8:
+                self._told[number] = window
+                peer.send(Window(window))
+
+    def _lost_on_disk(self, entry: Entry) -> None:
+        peer = self._collectors.get(entry.link)
+        if peer is not None:
+            peer.connection.close("a batch of its was damaged on the coordinator's disk: it is to be sent again")
 
     def _collector_gone(self, peer: Peer, why: str) -> None:
         number = self._numbers.pop(id(peer), None)
         if number is not None:
             del self._collectors[number]
+            self._told.pop(number, None)
             self._departed[peer.node] = peer.report
             while len(self._departed) > MOST_DEPARTED:
                 del self._departed[next(iter(self._departed))]
             self.log.info("collector lost", collector=peer.node, why=why)
             self.dispatch.link_lost(number)
+            self.parting.gone(peer)
             self._share()
 
     def _from_collector(self, peer: Peer, message: Message, payload: Payload) -> None:
@@ -89,13 +120,25 @@ class Coordinator(Role):
             self._act()
         elif isinstance(message, StatusRequest):
             peer.send(StatusReply(self._status()))
+        elif isinstance(message, Draining):
+            self.parting.answered(peer)
+        elif isinstance(message, Drain):
+            self._pass_on(message)
         elif not isinstance(message, Beat):
             raise WireError(f"a coordinator has no use for a {type(message).__name__} frame")
+
+    def _pass_on(self, drain: Drain) -> None:
+        """A collector listens to nobody but its coordinators."""
+        if (drain.role, drain.node) == (self.name, self.node):
+            self.asked_to_drain(by="drtc drain")
+        for peer in self._collectors.values():
+            if (drain.role, drain.node) == (peer.role, peer.node):
+                peer.send(drain)
 
     # --- compute nodes ---
 
     def _node_joined(self, peer: Peer) -> None:
-        self.dispatch.node_joined(peer.node, max(1.0, peer.places), peer.places, peer.window)
+        self.dispatch.node_joined(peer.node, max(1.0, (peer.places - 1) / 2), peer.places, peer.window)
         self._act()
 
     def _node_gone(self, peer: Peer, why: str) -> None:
@@ -109,9 +152,14 @@ class Coordinator(Role):
                 collector = self._collectors.get(reply.link)
                 if collector is not None:
                     collector.send(Answer(0, reply.stored))
+            self.pulse.moved(sum(each.counts.messages for each in message.stored))
             self._act()
         elif isinstance(message, Window):
             self.dispatch.node_window(peer.node, message.bytes)
+            self._act()
+        elif isinstance(message, Draining):
+            self.dispatch.node_draining(peer.node)
+            peer.send(message)
             self._act()
         elif not isinstance(message, Beat):
             raise WireError(f"a compute node sent a {type(message).__name__} frame")
@@ -119,11 +167,29 @@ class Coordinator(Role):
     def _act(self) -> None:
         for task in list(self.dispatch.next()):
             self.nodes.peers[task.node].send(Batches(task.number, task.headers), task.payloads)
+        self.disk.step()
+        if self.config.coordinator.disk_bytes:
+            self._share()
+
+    def tick(self) -> None:
+        super().tick()
+        now = asyncio.get_running_loop().time()
+        if now - self._looked >= LOOK_SECONDS:
+            if self.dispatch.look(now - self._looked):
+                shares = {name: node["share"] for name, node in self.dispatch.nodes().items()}
+                self.log.info("shares changed", **{name: f"{share:.3f}" for name, share in shares.items()})
+            self._looked = now
+        self.disk.retry()
+        self._act()
 
     # --- the role's frame ---
 
     async def drain(self) -> None:
-        """Waits until what is under way is stored; the rest its collectors send to others."""
+        """Gives its slots to others and waits until what it has is stored and answered: nothing is read again. Where
+        that takes too long, only what is under way is finished; the rest its collectors read again."""
+        self.parting.begin(self._collectors.values())
+        if not await self.patiently(lambda: self.parting.over and not self.dispatch.depth):
+            self.log.warning("handing over", bytes=self.dispatch.depth)
         self.membership.leave()
         self.listener.close()
         while self.dispatch.depth:
@@ -133,20 +199,27 @@ class Coordinator(Role):
         if self._looking is not None:
             self._looking.cancel()
         self.listener.close()
+        await self.disk.close()
 
     def peers(self) -> Iterable[Peer]:
         return [*self._collectors.values(), *self.nodes.peers.values()]
 
+    def busy(self) -> bool:
+        return bool(self.dispatch.depth)
+
     def report(self) -> dict[str, Any]:
         return {
             "role": self.name, "node": self.node, "address": self.address, "started": self.started,
-            "pid": os.getpid(), "depth": self.dispatch.depth, "lanes": self.dispatch.lanes(),
-            "nodes": self.dispatch.nodes(), "last_error": self.last_error,
+            "pid": os.getpid(), "depth": self.dispatch.depth, "memory": self.spill.memory, "disk": self.spill.disk,
+            "lanes": self.dispatch.lanes(), "nodes": self.dispatch.nodes(), "draining": self.draining,
+            "last_error": self.last_error, "handled": self.pulse.events,
+            "trouble": self.disk.trouble or ("waiting for a compute node" if self.busy() and not self.nodes.peers
+                                             else ""),
         }
 
     def _status(self) -> dict[str, Any]:
         """What this coordinator knows of everybody: its own report and the last one of each peer."""
-        return {"view": self.view, "members": [self.report(), *(peer.report for peer in self.peers() if peer.report)],
+        return {"view": self.view, "members": [self.tell(), *(peer.report for peer in self.peers() if peer.report)],
                 "departed": [report for report in self._departed.values() if report]}
 
 

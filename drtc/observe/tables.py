@@ -17,7 +17,7 @@ _NOTHING = "–"
 _NAME_WIDTH, _TEXT_WIDTH = 44, 11  # a longer name is folded; a text column is never narrower
 _UNBOUNDED = 10_000
 _GAP = 2  # blanks between columns
-_INSTANTS = ("started", "stopped", "at")  # epoch seconds in what roles report
+_AMOUNTS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
 def show_cell(value: Any) -> str:
@@ -50,6 +50,30 @@ def show_column(kind: str, values: Sequence[Any]) -> list[str]:
 def counted(count: int, noun: str) -> str:
     """``1 event``, ``2,000 events``."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def show_amount(size: float) -> str:
+    """``0 bytes``, ``512 bytes``, ``1.5 KiB``, ``12 MiB``."""
+    unit = 0
+    while size >= 1000 and unit < len(_AMOUNTS) - 1:
+        size /= 1024
+        unit += 1
+    return f"{size:.3g} {_AMOUNTS[unit]}"
+
+
+def show_span(seconds: float) -> str:
+    """A length of time by its two greatest units: ``0.2 s``, ``45 s``, ``3 min 5 s``, ``2 d 7 h``."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    left = round(seconds)
+    parts: list[str] = []
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, left = divmod(left, size)
+        if count or parts:
+            parts.append(f"{count} {unit}" if count else "")
+        if len(parts) == 2:
+            break
+    return " ".join(filter(None, parts))
 
 
 def show_bytes(raw: bytes, most: int = 60) -> str:
@@ -95,27 +119,6 @@ def print_table(heads: Sequence[str], kinds: Sequence[str], rows: Sequence[Seque
         _print_blocks(target, heads, rows)
     else:
         target.print(_table(heads, kinds, rows, widths))
-
-
-def print_tree(tree: Mapping[str, Any], stream: IO[str] | None = None) -> None:
-    """Nested mappings as indented lines, lists of mappings as tables."""
-    _print_level(console(stream), tree, "")
-
-
-def _print_level(target: Console, tree: Mapping[str, Any], indent: str) -> None:
-    width = max((len(key) for key in tree), default=0)
-    for key, value in tree.items():
-        if isinstance(value, Mapping) and value:
-            target.print(f"{indent}{key}")
-            _print_level(target, value, indent + "  ")
-        elif isinstance(value, (list, tuple)) and value and all(isinstance(each, Mapping) for each in value):
-            heads = list(dict.fromkeys(head for each in value for head in each))
-            kinds = ["real" if all(_is_number(each.get(head)) for each in value) else "text" for head in heads]
-            target.print(f"{indent}{key}")
-            cells = [[_show_report(head, each.get(head)) for head in heads] for each in value]
-            print_table(heads, kinds, cells, target.file)
-        else:
-            target.print(f"{indent}{key:<{width}}  {_show_report(key, value)}")
 
 
 def _widths(heads: Sequence[str], kinds: Sequence[str], rows: Sequence[Sequence[str]],
@@ -192,13 +195,3 @@ def _show_item(part: Any) -> str:
     if isinstance(part, (list, tuple)) and len(part) == 2:  # an item and its count
         return f"{show_cell(part[0])} {show_cell(part[1])}"
     return show_cell(part)
-
-
-def _show_report(name: str, value: Any) -> str:
-    if name in _INSTANTS and _is_number(value) and value is not None:
-        return show_instant(int(value))
-    return str(value) if name == "pid" and value is not None else show_cell(value)
-
-
-def _is_number(value: Any) -> bool:
-    return value is None or isinstance(value, (int, float)) and not isinstance(value, bool)

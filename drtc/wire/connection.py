@@ -2,12 +2,19 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Callable, Sequence
+import os
+import socket
+import struct
+from typing import Any, Callable, Sequence
 
 from ..batch import Payload
 from ..errors import ConfigError, WireError
 from .frames import HEAD, MAX_HEADER, encode, parse_head, parse_header
+from .limits import LOOKS, Pace
 from .messages import Message
+from .tls import explain
+
+_ACKNOWLEDGED = struct.Struct("=120xQ")  # Linux: tcpi_bytes_acked of struct tcp_info
 
 SCRATCH = 1 << 16  # bytes read at a time while a frame's size is not known
 
@@ -16,7 +23,7 @@ class Connection(asyncio.BufferedProtocol):
     """Calls ``on_frame(connection, message, payload)`` for each frame in order and ``on_close(connection, why)`` once.
 
     A large payload is received straight into its own buffer, which is then the receiver's to keep.
-    ``on_frame`` may raise WireError: the connection is closed with that reason.
+    ``on_frame`` may raise WireError: the connection is closed with that reason. ``on_open`` likewise.
     """
 
     def __init__(self, on_frame: Callable[[Connection, Message, Payload], None],
@@ -37,6 +44,10 @@ class Connection(asyncio.BufferedProtocol):
         self._filled = 0
         self._message: Message | None = None
         self._why = ""
+        self._need = HEAD.size  # bytes that the scratch must hold before anything can be done with them
+        self._received = 0  # bytes in all
+        self._paces = Pace(), Pace()  # in, out
+        self._watch: asyncio.TimerHandle | None = None
         self.spoke = False  # it has sent anything
         self.ended = False  # by us, not by the peer
 
@@ -48,7 +59,10 @@ class Connection(asyncio.BufferedProtocol):
         self.peer = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "pipe"
         self.heard = asyncio.get_running_loop().time()
         if self.on_open is not None:
-            self.on_open(self)
+            try:
+                self.on_open(self)
+            except WireError as error:
+                self.close(str(error))
 
     def get_buffer(self, sizehint: int) -> memoryview:
         if self._body is not None:
@@ -58,6 +72,9 @@ class Connection(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         self.heard = asyncio.get_running_loop().time()
         self.spoke = True
+        self._received += nbytes
+        if self.closed:  # under TLS what was on its way still comes: the scratch stays as it is, and so has room
+            return
         try:
             if self._body is not None:
                 self._filled += nbytes
@@ -76,15 +93,19 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        self.on_close(self, self._why or (str(exc) if exc else "the peer closed the connection"))
+        if self._watch is not None:
+            self._watch.cancel()
+        self.on_close(self, self._why or (explain(exc) if exc else "the peer closed the connection"))
 
     def _parse(self) -> None:
         """Takes frames out of the scratch until it holds no whole one."""
         at = 0
+        self._need = HEAD.size
         while self._have - at >= HEAD.size and not self.closed:
             kind, header_size, size = parse_head(self._view[at:at + HEAD.size], self.max_payload, self.max_header)
             start = at + HEAD.size
             if start + header_size > self._have:
+                self._need = HEAD.size + header_size
                 if HEAD.size + header_size > len(self._scratch):
                     self._grow(HEAD.size + header_size)
                 break
@@ -103,10 +124,38 @@ class Connection(asyncio.BufferedProtocol):
             self._scratch[:rest] = self._scratch[at:self._have]
             self._have = rest
 
-    def admit(self, max_payload: int) -> None:
-        """The greeting is over: larger frames are welcome."""
+    def admit(self, max_payload: int, timeout: float) -> None:
+        """The greeting is over: larger frames are welcome. From now on it is aborted when a frame that has begun, or
+        what was sent, does not get on for ``timeout`` seconds (drtc.wire.limits.Pace)."""
         self.max_payload, self.max_header = max_payload, MAX_HEADER
         self._grow(max(SCRATCH, len(self._scratch)))
+        loop = asyncio.get_running_loop()
+
+        def look() -> None:
+            self._watch = loop.call_later(timeout / LOOKS, look)
+            incoming, outgoing = self._paces
+            if incoming.stuck(self._due, self._received):
+                self.abort(f"a frame of its did not get on for {timeout:g} s")
+            elif outgoing.stuck(self.unsent, self._taken):
+                self.abort(f"it took nothing of what it was sent for {timeout:g} s")
+
+        self._watch = loop.call_later(timeout / LOOKS, look)
+
+    @property
+    def _taken(self) -> int:
+        """Bytes in all that the peer's kernel has acknowledged: the transport cannot tell, as under TLS it counts but
+        what its inner transport did not take at once."""
+        assert self._transport is not None
+        with socket.socket(fileno=os.dup(self._transport.get_extra_info("socket").fileno())) as sock:
+            acknowledged: int = _ACKNOWLEDGED.unpack(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 128))[0]
+        return acknowledged
+
+    @property
+    def _due(self) -> int:
+        """Bytes that are still to come of the frame that has begun, as far as is known."""
+        if self._body is not None:
+            return len(self._body) - self._filled
+        return self._need - self._have if self._have else 0
 
     def _grow(self, size: int) -> None:
         grown = bytearray(size)
@@ -122,8 +171,19 @@ class Connection(asyncio.BufferedProtocol):
     # --- our side ---
 
     @property
+    def opened(self) -> bool:
+        """It has been open; it may have closed since."""
+        return self.peer != "?"
+
+    @property
     def closed(self) -> bool:
         return self._transport is None or self._transport.is_closing()
+
+    @property
+    def certificate(self) -> dict[str, Any] | None:
+        """The peer's, verified, where it showed one by TLS."""
+        shown: dict[str, Any] | None = self._transport.get_extra_info("peercert") if self._transport else None
+        return shown
 
     def send(self, message: Message, payloads: Sequence[Payload] = ()) -> None:
         """Queues a frame. On a closed connection it is dropped: ``on_close`` is or was called, and that is what
@@ -149,7 +209,7 @@ class Connection(asyncio.BufferedProtocol):
 
     @property
     def unsent(self) -> int:
-        """Bytes that the kernel has not taken yet."""
+        """Bytes that the kernel has not taken yet; under TLS without those that wait in its inner transport."""
         return self._transport.get_write_buffer_size() if self._transport is not None else 0
 
     def close(self, why: str) -> None:

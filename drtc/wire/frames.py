@@ -12,19 +12,27 @@ import msgspec
 
 from ..batch import Payload
 from ..errors import WireError
-from .messages import KINDS, Beat, Message
+from .messages import KINDS, Beat, Challenge, Hello, Message, Refused, StatusRequest, Welcome, Window
 
 MAGIC = b"drtc"
 VERSION = 1
 HEAD = struct.Struct(">4sBBHII")
 MAX_HEADER = 4 << 20  # bytes
+MAX_GREETING = 4096  # bytes of a header; no payload is due before the handshake is done
 MAX_REPORT = 1 << 20  # bytes of a beat; a status carries those of several roles
+MOST_SAID = 300  # characters of what is wrong with a header: part of it may be the sender's own words
 
 _CODES = {kind: code for code, kind in KINDS.items()}
 _DECODERS: dict[int, msgspec.msgpack.Decoder[Any]] = {
     code: msgspec.msgpack.Decoder(kind) for code, kind in KINDS.items()
 }
 _ENCODER = msgspec.msgpack.Encoder()
+_LIMITS: dict[type[Message], int] = {  # bytes of a header; what is kept or comes from a stranger is short
+    Challenge: MAX_GREETING, Hello: MAX_GREETING, Welcome: MAX_GREETING, Refused: MAX_GREETING, Beat: MAX_REPORT,
+    StatusRequest: 64, Window: 64,
+}
+_LIMIT = {code: _LIMITS.get(kind, MAX_HEADER) for code, kind in KINDS.items()}
+_TLS = (b"\x15\x03", b"\x16\x03")  # how a TLS record begins: an alert, a handshake
 
 
 def encode(message: Message, payloads: Sequence[Payload] = ()) -> bytes:
@@ -48,6 +56,9 @@ def parse_head(head: Payload, max_payload: int, max_header: int = MAX_HEADER) ->
         WireError: not a drtc frame, another version, or past the limits.
     """
     magic, version, kind, _, header, payload = HEAD.unpack_from(head)
+    if magic[:2] in _TLS:
+        raise WireError("the peer speaks TLS and this side does not: set [cluster] tls_certificate, tls_key and tls_ca "
+                        "on every node, or on none")
     if magic != MAGIC:
         raise WireError("what arrived is not a drtc frame: something else speaks on this port")
     if version != VERSION:
@@ -55,9 +66,9 @@ def parse_head(head: Payload, max_payload: int, max_header: int = MAX_HEADER) ->
                         "run the same drtc everywhere")
     if kind not in KINDS:
         raise WireError(f"a frame of the unknown kind {kind} arrived")
-    if header > max_header:
-        raise WireError(f"a {KINDS[kind].__name__} frame with a header of {header} bytes arrived: at most {max_header} "
-                        "are taken here")
+    if header > min(max_header, _LIMIT[kind]):
+        raise WireError(f"a {KINDS[kind].__name__} frame with a header of {header} bytes arrived: at most "
+                        f"{min(max_header, _LIMIT[kind])} are taken here")
     if payload > max_payload:
         raise WireError(f"a {KINDS[kind].__name__} frame with {payload} bytes arrived: at most {max_payload} are taken "
                         "here (peers need the same [cluster] max_frame_bytes)")
@@ -73,8 +84,14 @@ def parse_header(kind: int, header: Payload) -> Message:
     try:
         message: Message = _DECODERS[kind].decode(header)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise WireError(f"a {KINDS[kind].__name__} frame is malformed: {error}") from error
+        raise WireError(f"a {KINDS[kind].__name__} frame is malformed: {legible(str(error))}") from error
     return message
+
+
+def legible(words: str) -> str:
+    """A peer's words as they can be shown to people: short, and nothing that a terminal would obey."""
+    shown = words if len(words) <= MOST_SAID else f"{words[:MOST_SAID]} ..."
+    return shown if shown.isprintable() else "".join(each if each.isprintable() else "?" for each in shown)
 
 
 def cut(payload: Payload, sizes: Sequence[int]) -> list[memoryview]:

@@ -7,7 +7,8 @@ from typing import Callable
 
 from ..cluster.membership import Member, Membership
 from ..errors import WireError
-from .peer import Identity, OnFrame, OnGone, Peer, connect
+from .identity import Identity
+from .peer import OnFrame, OnGone, Peer, connect
 
 LOOK_SECONDS = 0.1  # between two looks at the membership
 LONGEST_WAIT = 2.0  # seconds between two attempts to connect

@@ -12,7 +12,9 @@ ENCODINGS = frozenset({"kafka", "lines", "messages"})  # those of protocol versi
 
 Nonce = Annotated[bytes, msgspec.Meta(min_length=NONCE_BYTES, max_length=NONCE_BYTES)]
 #: what a peer calls itself: it is logged and compared, so it is short and holds no control characters
-Name = Annotated[str, msgspec.Meta(max_length=250, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Name = Annotated[str, msgspec.Meta(max_length=250, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*\Z")]
+#: a sentence of a peer that may be a stranger: it is shown to people
+Sentence = Annotated[str, msgspec.Meta(max_length=4000, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*\Z")]
 Natural = Annotated[int, msgspec.Meta(ge=0)]
 Leaf = Union[None, bool, int, float, str]
 Branch = Union[Leaf, list[Leaf], dict[str, Leaf]]
@@ -53,7 +55,7 @@ class Welcome(Message, frozen=True):
 
 
 class Refused(Message, frozen=True):
-    reason: str
+    reason: Sentence
 
 
 class Batches(Message, frozen=True):
@@ -97,6 +99,18 @@ class StatusRequest(Message, frozen=True):
 
 class StatusReply(Message, frozen=True):
     document: dict[str, Any]
+
+
+class Drain(Message, frozen=True):
+    """``drtc drain``: this member is to drain and end, as SIGTERM makes it. Coordinators pass it on to collectors."""
+
+    role: Name
+    node: Name
+
+
+class Draining(Message, frozen=True):
+    """The sender takes nothing new, and still answers for what it has. The peer says the same in return, behind the
+    last that it gives: so the sender knows when nothing more is on its way."""
 
 
 # --- on the pipe between a compute node and its workers ---
@@ -188,14 +202,14 @@ class Stop(Message, frozen=True):
 
 KINDS: dict[int, type[Message]] = {
     1: Challenge, 2: Hello, 3: Welcome, 4: Refused, 5: Batches, 6: Answer, 7: Window, 8: Beat, 9: StatusRequest,
-    10: StatusReply, 32: Ready, 33: Failed, 34: Map, 35: Mapped, 36: Merge, 37: Merged, 38: Need, 39: Supply,
-    40: Trouble, 41: Stop,
+    10: StatusReply, 11: Drain, 12: Draining, 32: Ready, 33: Failed, 34: Map, 35: Mapped, 36: Merge, 37: Merged,
+    38: Need, 39: Supply, 40: Trouble, 41: Stop,
 }
 
 #: what each role may send to its peers, the greeting apart
 SAYS: dict[str, frozenset[type[Message]]] = {
-    "collector": frozenset({Batches, Beat}),
-    "coordinator": frozenset({Batches, Beat, Answer, Window, StatusReply}),
-    "compute": frozenset({Answer, Window, Beat}),
-    "status": frozenset({StatusRequest}),
+    "collector": frozenset({Batches, Beat, Draining}),
+    "coordinator": frozenset({Batches, Beat, Answer, Window, StatusReply, Drain, Draining}),
+    "compute": frozenset({Answer, Window, Beat, Draining}),
+    "status": frozenset({StatusRequest, Drain}),
 }

@@ -1,7 +1,8 @@
 """Who may talk: the proof of the shared secret, and where a role may listen.
 
 Each side proves that it knows the secret by an HMAC-SHA256 over both sides' fresh nonces, so that a recorded proof is
-worth nothing. Without a secret the proofs are empty and only loopback is listened on.
+worth nothing, and over which side it is, so that one sent back is not, either. Without a secret the proofs are empty,
+and beyond loopback callers have to show a certificate. docs/security.md says what that holds against.
 """
 from __future__ import annotations
 
@@ -11,6 +12,8 @@ import ipaddress
 import socket
 
 from ..errors import ClusterError
+
+SHORTEST = 16  # characters: whoever lures a role to a listener of his own may guess its secret at leisure
 
 
 def prove(secret: str, side: str, theirs: bytes, ours: bytes, *about: str) -> bytes:
@@ -27,15 +30,21 @@ def same(proof: bytes, expected: bytes) -> bool:
     return hmac.compare_digest(proof, expected)
 
 
-def check_listen(host: str, secret: str) -> None:
-    """Refuses to listen where strangers could connect.
+def check_listen(host: str, secret: str, mutual: bool = False) -> None:
+    """Refuses to listen where strangers could connect. ``mutual``: callers have to show a certificate.
 
     Raises:
-        ClusterError: ``host`` is beyond loopback and there is no secret, or nobody knows it.
+        ClusterError: ``host`` is beyond loopback and there is no secret, or a short one; or nobody knows the host.
     """
-    if not is_loopback(host) and not secret:
+    if is_loopback(host) or mutual:
+        return
+    if not secret:
         raise ClusterError(f"refusing to listen on {host} without a secret: set [cluster] secret (better: the "
-                           "environment's DRTC_CLUSTER_SECRET) on every node, or listen on 127.0.0.1")
+                           "environment's DRTC_CLUSTER_SECRET) on every node, or tls_certificate, tls_key and tls_ca, "
+                           "or listen on 127.0.0.1")
+    if len(secret) < SHORTEST:
+        raise ClusterError(f"refusing to listen on {host} with a secret of {len(secret)} characters, which can be "
+                           f"guessed: give [cluster] secret at least {SHORTEST}, by chance (openssl rand -hex 32)")
 
 
 def is_loopback(host: str) -> bool:

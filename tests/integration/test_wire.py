@@ -104,7 +104,7 @@ def refused(process: Process, caller: Caller, why: str) -> None:
 TLS = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(32)
 GARBAGE = {
     "http": (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", "something else speaks on this port"),
-    "tls": (TLS, "something else speaks on this port"),
+    "tls": (TLS, "the peer speaks TLS and this side does not"),
     "random": (b"\xde\xad\xbe\xef" * 5000, "something else speaks on this port"),
     "another version": (HEAD.pack(b"drtc", 2, 2, 0, 10, 0), "speaks version 2 of the protocol"),
     "unknown kind": (HEAD.pack(b"drtc", 1, 77, 0, 10, 0), "unknown kind 77"),
@@ -170,6 +170,24 @@ def test_a_recorded_proof_is_worth_nothing(roles: Roles) -> None:
     assert isinstance(reply, Refused) and "the secrets differ" in reply.reason
     refused(roles.processes["coordinator"], second, "the secrets differ")
     first.close()
+
+
+def test_our_own_proof_sent_back_is_worth_nothing(roles: Roles) -> None:
+    """What the role itself proves as a client to one listener, or as a listener to a client, opens no other door."""
+    first, second = roles.call("coordinator"), roles.call("coordinator")
+    reply = first.greet("collector", SECRET)
+    assert isinstance(reply, Welcome)
+    second.pipe.send(msgspec.structs.replace(second.hello("collector"), proof=reply.proof))
+    assert isinstance(second.receive().message, Refused)
+    refused(roles.processes["coordinator"], second, "the secrets differ")
+    first.close()
+
+
+def test_who_does_not_know_the_secret_learns_nothing_else(roles: Roles) -> None:
+    caller = roles.call("coordinator")
+    reply = caller.greet("collector", "wrong", cluster="other", view="other")
+    assert reply == Refused("the secrets differ: see [cluster] secret")
+    refused(roles.processes["coordinator"], caller, "the secrets differ")
 
 
 def test_a_proof_holds_for_what_it_was_made_for(roles: Roles) -> None:
@@ -303,6 +321,59 @@ def test_a_peer_that_falls_silent_is_given_up(tmp_path: Path) -> None:
         caller.close()
 
 
+@pytest.fixture
+def brisk(tmp_path: Path) -> Iterator[tuple[Process, str]]:
+    """A coordinator that gives up after a second, and its address."""
+    settings = sections(tmp_path)
+    settings["cluster"] |= {"heartbeat": 0.2, "timeout": 1, "max_connections": 3, "max_connections_per_address": 2}
+    with Cluster(tmp_path, JOB, settings) as cluster:
+        coordinator = cluster.start("coordinator")
+        yield coordinator, coordinator.await_words(r"listening .*address=(\S+)")[1]
+        assert "Traceback" not in coordinator.said
+
+
+@pytest.mark.parametrize("begun", [
+    HEAD.pack(b"drtc", 1, 8, 0, 1 << 20, 0), HEAD.pack(b"drtc", 1, 8, 0, 4, 1 << 20) + b"\x91\x81\xa1a",
+    HEAD.pack(b"drtc", 1, 8, 0, 3, 60) + b"\x91\x80"], ids=["header", "payload", "small"])
+def test_a_frame_that_comes_byte_by_byte_ends_a_peer(brisk: tuple[Process, str], begun: bytes) -> None:
+    coordinator, address = brisk
+    caller = Caller(address)
+    assert isinstance(caller.greet("collector"), Welcome)
+    caller.sock.settimeout(0.1)
+    sent = []
+
+    def closed() -> bool:  # it is never silent for long
+        try:
+            caller.sock.sendall(begun[len(sent):len(sent) + 1] or b"x")
+            sent.append(1)
+            while caller.sock.recv(1 << 16):
+                pass
+            return True
+        except TimeoutError:
+            return False
+        except OSError:
+            return True
+
+    until(closed, "it is closed", 20)
+    coordinator.await_words("collector lost .*why=.a frame of its did not get on for 1 s")
+    caller.close()
+
+
+def test_peers_are_only_so_many_of_one_address(brisk: tuple[Process, str]) -> None:
+    coordinator, address = brisk
+    first, second, third = Caller(address), Caller(address), Caller(address)
+    assert isinstance(first.greet("collector"), Welcome) and isinstance(second.greet("collector"), Welcome)
+    reply = third.greet("collector")
+    assert isinstance(reply, Refused) and "2 peers of 127.0.0.1 are connected here already" in reply.reason
+    refused(coordinator, third, "see .cluster. max_connections_per_address")
+    first.close()
+    coordinator.await_words("collector lost")
+    fourth = Caller(address)
+    assert isinstance(fourth.greet("collector"), Welcome)
+    for caller in (second, fourth):
+        caller.close()
+
+
 def test_an_asker_that_does_not_read_is_cut_off(roles: Roles) -> None:
     process = psutil.Process(roles.processes["coordinator"].pid)
     before = process.memory_info().rss
@@ -367,13 +438,19 @@ def test_strangers_are_not_listened_to_without_a_secret(tmp_path: Path, role: st
     assert "DRTC_CLUSTER_SECRET" in text and "or listen on 127.0.0.1" in text
 
 
+def test_a_secret_that_can_be_guessed_is_not_enough_beyond_loopback(tmp_path: Path) -> None:
+    with Cluster(tmp_path, JOB, sections(tmp_path), {"DRTC_CLUSTER_SECRET": "fifteen letters"}) as cluster:
+        text = cluster.ask("coordinator", "--listen", "0.0.0.0:0", code=7)
+    assert "refusing to listen on 0.0.0.0 with a secret of 15 characters, which can be guessed" in text
+
+
 @pytest.mark.parametrize("address, why", [
     ("192.0.2.1:0", "cannot listen on 192.0.2.1:0: Cannot assign requested address; set another [coordinator] listen"),
     ("no.such.host.invalid:0", "the host 'no.such.host.invalid' is not known here"),
     ("a..b:0", "the host 'a..b' is not known here"),
 ])
 def test_an_address_that_is_not_ours_is_a_sentence(tmp_path: Path, address: str, why: str) -> None:
-    with Cluster(tmp_path, JOB, sections(tmp_path), {"DRTC_CLUSTER_SECRET": SECRET}) as cluster:
+    with Cluster(tmp_path, JOB, sections(tmp_path), {"DRTC_CLUSTER_SECRET": "0123456789abcdef"}) as cluster:
         assert why in cluster.ask("coordinator", "--listen", address, code=7)
 
 

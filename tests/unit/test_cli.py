@@ -160,8 +160,9 @@ def test_a_reader_that_leaves_is_not_worth_a_word(results: str) -> None:
 
 @pytest.mark.parametrize("arguments, module, handed", [
     (["run"], "supervisor.run", (False,)), (["run", "--until-end"], "supervisor.run", (True,)),
-    (["collector", "--name", "c1"], "collector.service.main", ("c1", False)),
-    (["collector", "--until-end"], "collector.service.main", ("", True)),
+    (["collector", "--name", "c1"], "collector.service.main", ("c1", False, False)),
+    (["collector", "--until-end"], "collector.service.main", ("", True, False)),
+    (["collector", "--with-coordinator"], "collector.service.main", ("", False, True)),
     (["coordinator", "--listen", "127.0.0.1:7"], "coordinator.service.main", ("",)),
     (["compute", "--name", "n1", "--listen", "127.0.0.1:7"], "compute.service.main", ("n1",)),
 ])

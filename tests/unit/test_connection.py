@@ -12,7 +12,7 @@ from drtc.batch import Header, Payload
 from drtc.errors import ConfigError, WireError
 from drtc.wire.connection import SCRATCH, Connection
 from drtc.wire.frames import HEAD, MAX_HEADER, encode
-from drtc.wire.messages import Batches, Message, Refused, Window
+from drtc.wire.messages import Batches, Message, Trouble, Window
 
 MOST = 2 << 20
 
@@ -84,7 +84,7 @@ def looped(test: Callable[[], None]) -> None:
 
 
 def frame(number: int, payload: bytes, more: int = 0) -> bytes:
-    return encode(Refused(f"{number} " + "x" * more), [payload]) + payload
+    return encode(Trouble(f"{number} " + "x" * more), [payload]) + payload
 
 
 def pattern(size: int, seed: int) -> bytes:
@@ -107,7 +107,7 @@ def test_frames_arrive_whole_and_in_order(shape: Sequence[tuple[int, int]], spli
     stream = bytearray()
     for number, (size, more) in enumerate(shape):
         payload = pattern(size, number)
-        expected.append((Refused(f"{number} " + "x" * more), payload))
+        expected.append((Trouble(f"{number} " + "x" * more), payload))
         stream += frame(number, payload, more)
 
     def body() -> None:
@@ -151,7 +151,7 @@ def test_after_the_greeting_larger_frames_are_welcome_even_those_that_came_with_
     large = frame(1, b"p" * 5000, SCRATCH + 5)
 
     def body() -> None:
-        end = End(0, 4096, lambda connection, _: connection.admit(MOST) if connection.max_payload == 0 else None)
+        end = End(0, 4096, lambda connection, _: connection.admit(MOST, 10.0) if connection.max_payload == 0 else None)
         end.receive(frame(0, b"") + large)
         assert [len(payload) for _, payload in end.frames] == [0, 5000]
 
@@ -190,6 +190,24 @@ def test_nothing_is_delivered_after_the_role_has_closed() -> None:
         end = End(on_frame=lambda connection, _: connection.close("enough"))
         end.receive(frame(0, b"") + frame(1, b""))
         assert len(end.frames) == 1 and end.lose() == "enough"
+
+    looped(body)
+
+
+def test_what_tls_still_hands_over_after_the_end_is_not_delivered() -> None:
+    payload = frame(0, b"p" * 3)
+
+    def body() -> None:
+        for there in range(len(payload)):
+            end = End()
+            end.receive(payload[:there])
+            end.connection.close("enough")
+            for at in range(there, len(payload)):
+                buffer = end.connection.get_buffer(-1)
+                assert len(buffer)
+                buffer[0] = payload[at]
+                end.connection.buffer_updated(1)
+            assert not end.frames and end.lose() == "enough"
 
     looped(body)
 

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from drtc.compute import merge
+from drtc.wire.parting import Parting
 
 from .world import PARTITIONS, World
 
@@ -66,4 +67,12 @@ def test_with_batches_sent_again_out_of_order_events_are_lost(monkeypatch: pytes
 
     put_back = Dispatch._put_back
     monkeypatch.setattr(Dispatch, "_put_back", lambda self, entries: put_back(self, [*entries[1:], *entries[:1]]))
-    assert wrong(range(12), 500)[1] > 0
+    assert wrong(range(40), 500)[1] > 0
+
+
+def test_members_that_drain_leave_nothing_to_be_read_or_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The world asserts it as each of them leaves; the break: not to wait for what is on its way."""
+    assert sum(live(random.Random(seed), 400, 2).left for seed in range(5)) > 5
+    monkeypatch.setattr(Parting, "over", property(lambda parting: parting._begun))
+    with pytest.raises(AssertionError):
+        wrong(range(40))

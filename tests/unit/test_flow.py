@@ -114,6 +114,82 @@ def test_a_lane_moves_only_when_nothing_of_it_is_in_flight() -> None:
     assert {h.slot for h in second.headers} == moving
 
 
+def test_a_small_batch_lingers_for_more_and_a_full_one_does_not() -> None:
+    made = Flow("session", 100, itertools.count(10), linger=5.0, much=250)
+    made.assigned("p", 0, 1, clean=True)
+    made.link_up("a", 1000)
+    made.read(1, "p", 0, [(0, chunk(0, 0))])
+    assert list(made.sends(7.0)) == []
+    made.read(1, "p", 1, [(0, chunk(1, 1)), (1, chunk(1, 1, size=100))])
+    [full] = made.sends(11.9)
+    assert [h.slot for h in full.headers] == [1]
+    [late] = made.sends(12.0)
+    assert [(h.slot, h.first, h.last) for h in late.headers] == [(0, 0, 1)]
+    made.read(1, "p", 2, [(0, chunk(2, 2))])
+    assert list(made.sends(12.1)) == []  # it waits anew
+    made.read(1, "p", 3, [(slot, chunk(3, 3, size=80)) for slot in (2, 3, 4)])
+    [relief] = made.sends(12.2)  # so much is pending that the one that has waited longest leaves
+    assert [h.slot for h in relief.headers] == [0] and made.pending == 240
+
+
+def test_nothing_lingers_in_a_drain() -> None:
+    made = Flow("session", 100, itertools.count(10), linger=5.0)
+    made.assigned("p", 0, 1, clean=True)
+    made.link_up("a", 1000)
+    made.read(1, "p", 1, [(0, chunk(0, 0, size=100)), (1, chunk(1, 1))])
+    made.read(1, "p", 9, [(0, chunk(9, 9, size=100))])
+    sent = list(made.sends(0.0))
+    assert {h.slot for send in sent for h in send.headers} == {0}
+    made.revoking("p")
+    [rest] = made.sends(0.1)
+    assert [h.slot for h in rest.headers] == [1]
+
+
+def test_a_draining_coordinator_gets_nothing_new_and_nothing_is_read_again() -> None:
+    made = flow(batch_bytes=10_000)
+    made.read(1, "p", 0, [(slot, chunk(0, 0)) for slot in range(16)])
+    [first] = made.sends(0.0)
+    made.link_up("b", 1000)
+    made.link_draining("a")
+    made.read(1, "p", 1, [(slot, chunk(1, 1)) for slot in range(16)])
+    assert list(made.sends(0.0)) == []  # each lane has something in flight at a
+    answer(first, made, 3)
+    [second] = made.sends(0.0)
+    assert (second.coordinator, [(h.slot, h.seq) for h in second.headers]) == ("b", [(3, 1)])
+    for which in set(range(16)) - {3}:
+        answer(first, made, which)
+    [third] = made.sends(0.0)
+    assert third.coordinator == "b" and len(third.headers) == 15
+    made.link_down("a")
+    assert made.rewinds() == []
+    answer(second, made)
+    for which in range(15):
+        answer(third, made, which)
+    assert made.frontiers() == {"p": 2}
+
+
+def test_a_coordinator_that_is_lost_while_it_drains_is_lost() -> None:
+    made = flow()
+    made.read(1, "p", 0, [(0, chunk(0, 0))])
+    assert len(list(made.sends(0.0))) == 1
+    made.link_draining("a")
+    made.link_down("a")
+    assert [rewind.offset for rewind in made.rewinds()] == [0]
+
+
+def test_with_every_coordinator_draining_the_rest_waits_and_a_drain_gives_it_up() -> None:
+    made = flow()
+    made.link_draining("a")
+    made.read(1, "p", 0, [(0, chunk(0, 0))])
+    assert list(made.sends(0.0)) == [] and made.settled(["p"])
+    made.link_down("a")
+    made.link_up("a", 1000)  # started again
+    assert not made.settled(["p"])
+    [send] = made.sends(0.0)
+    answer(send, made)
+    assert made.settled(["p"]) and made.frontiers() == {"p": 1}
+
+
 def test_the_watermark_is_the_latest_time_below_the_frontier() -> None:
     made = flow()
     made.read(1, "p", 9, [(0, chunk(0, 4)), (1, chunk(5, 9))])

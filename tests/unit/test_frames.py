@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from drtc.batch import Counts, Header, Stored
 from drtc.encodings import unpack
 from drtc.errors import WireError
-from drtc.wire.frames import HEAD, MAGIC, MAX_HEADER, VERSION, cut, encode, parse_head, parse_header, sign_of_life
+from drtc.wire.frames import (
+    HEAD, MAGIC, MAX_HEADER, MAX_REPORT, VERSION, cut, encode, legible, parse_head, parse_header, sign_of_life)
 from drtc.wire.messages import (
     ENCODINGS, KINDS, NONCE_BYTES, SAYS, Answer, Batches, Beat, Challenge, Hello, Message, Window)
 
@@ -51,21 +52,44 @@ def test_another_version_is_told_what_to_do() -> None:
 
 
 @pytest.mark.parametrize("garbage", [
-    b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(20), bytes(16),
-    b"\xff" * 16], ids=["http", "tls", "zeros", "ones"])
+    b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", bytes(16), b"\xff" * 16], ids=["http", "zeros", "ones"])
 def test_what_is_no_frame_is_called_so(garbage: bytes) -> None:
     with pytest.raises(WireError, match="something else speaks on this port"):
         parse_head(garbage, MOST)
 
 
+@pytest.mark.parametrize("record", [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"\x15\x03\x03\x00\x02\x02\x28"])
+def test_tls_where_none_is_spoken_is_told_what_to_do(record: bytes) -> None:
+    with pytest.raises(WireError, match="the peer speaks TLS and this side does not: set .cluster. tls_certificate"):
+        parse_head(record + bytes(HEAD.size), MOST)
+
+
+@given(st.text(max_size=400))
+def test_a_peer_s_words_are_shown_short_and_without_what_a_terminal_obeys(words: str) -> None:
+    assert legible(words).isprintable() and len(legible(words)) <= 304
+    assert legible(words) == words or not words.isprintable() or len(words) > 300
+
+
+def test_what_is_wrong_with_a_lane_does_not_spoil_a_log() -> None:
+    raw = msgspec.msgpack.encode([1, [msgspec.structs.replace(HEADER, size=-1, partition="\x9b2J\n" * 100_000)]])
+    with pytest.raises(WireError) as caught:
+        parse_header(5, raw)
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 400
+
+
 def test_sizes_are_refused_by_the_head_alone() -> None:
     assert parse_head(head(header=MAX_HEADER, payload=MOST), MOST) == (5, MAX_HEADER, MOST)
+    assert parse_head(head(kind=8, header=MAX_REPORT), MOST) == (8, MAX_REPORT, 0)
     with pytest.raises(WireError, match="at most 1048576 are taken"):
         parse_head(head(payload=MOST + 1), MOST)
     with pytest.raises(WireError, match=f"at most {MAX_HEADER} are taken"):
         parse_head(head(header=MAX_HEADER + 1), MOST)
     with pytest.raises(WireError, match="at most 4096 are taken"):
         parse_head(head(header=4097), MOST, 4096)
+    with pytest.raises(WireError, match=f"Beat frame with a header of .* at most {MAX_REPORT} are taken"):
+        parse_head(head(kind=8, header=MAX_REPORT + 1), MOST)
+    with pytest.raises(WireError, match="Hello frame with a header of .* at most 4096 are taken"):
+        parse_head(head(kind=2, header=4097), MOST)
 
 
 def test_an_unknown_kind_is_refused() -> None:
@@ -135,7 +159,7 @@ def test_a_lane_stands_only_once_in_a_frame() -> None:
         parse_header(5, msgspec.msgpack.encode([1, [HEADER, msgspec.structs.replace(HEADER, seq=1)]]))
 
 
-@pytest.mark.parametrize("name", ["two\nlines", "\x1b[2J", "x" * 251])
+@pytest.mark.parametrize("name", ["two\nlines", "a line\n", "\x1b[2J", "\x9b2J", "\u2028", "x" * 251])
 def test_a_name_that_would_spoil_a_log_is_refused(name: str) -> None:
     hello = Hello("drtc", "collector", name, "v", "0", b"n" * NONCE_BYTES, b"")
     with pytest.raises(WireError, match="a Hello frame is malformed"):

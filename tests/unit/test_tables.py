@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from drtc.observe.tables import print_table, print_tree, show_bytes, show_cell, show_column, show_window
+from drtc.observe.tables import (
+    print_table, show_amount, show_bytes, show_cell, show_column, show_span, show_window)
 
 DAY = 1372896000.0  # 2013-07-04
 
@@ -108,17 +109,20 @@ def test_a_table_that_cannot_fit_becomes_blocks(monkeypatch: pytest.MonkeyPatch)
 def test_what_stands_in_a_cell_is_never_taken_for_markup() -> None:
     stream = io.StringIO()
     print_table(["key"], ["name"], [["[red]x[/] :smile:"]], stream)
-    print_tree({"a": "[bold]b[/]"}, stream)
     assert "[red]x[/] :smile:" in stream.getvalue()
-    assert "[bold]b[/]" in stream.getvalue()
 
 
-def test_a_tree_is_indented_and_its_lists_are_tables() -> None:
-    stream = io.StringIO()
-    nodes = [{"name": "n1", "lanes": 3}, {"name": "n2", "oldest": 0.25}]
-    nodes[0] |= {"pid": 12345, "started": 1372896061.5}
-    print_tree({"job": "x", "store": {"health": "well", "rows": 1234}, "nodes": nodes}, stream)
-    text = stream.getvalue()
-    assert "store\n  health  well\n  rows    1,234\n" in text
-    assert [line.split() for line in text.splitlines()[-2:]] == [
-        ["n1", "3", "12345", "2013-07-04", "00:01:01", "–"], ["n2", "–", "–", "–", "0.25"]]
+@pytest.mark.parametrize("size, text", [
+    (0, "0 bytes"), (999, "999 bytes"), (1000, "0.977 KiB"), (1536, "1.5 KiB"), (12 << 20, "12 MiB"),
+    (1 << 60, "1.05e+06 TiB"),
+])
+def test_an_amount_has_three_figures(size: int, text: str) -> None:
+    assert show_amount(size) == text
+
+
+@pytest.mark.parametrize("seconds, text", [
+    (0.0, "0.0 s"), (9.94, "9.9 s"), (9.96, "10 s"), (59.4, "59 s"), (59.6, "1 min"), (185, "3 min 5 s"),
+    (3600, "1 h"), (3605, "1 h"), (7 * 3600 + 120, "7 h 2 min"), (2 * 86400 + 7 * 3600 + 59, "2 d 7 h"),
+])
+def test_a_length_of_time_has_two_units(seconds: float, text: str) -> None:
+    assert show_span(seconds) == text

@@ -27,7 +27,8 @@ from drtc.errors import StoreUnavailable
 from drtc.job import describe
 from drtc.stores.base import Row, View
 from drtc.stores.memory import MemorySettings, MemoryStore
-from drtc.wire.messages import MappedSpan
+from drtc.wire.messages import Draining, MappedSpan
+from drtc.wire.parting import Parting
 
 PARTITIONS = ("p0", "p1")
 KEYS = 3
@@ -64,6 +65,13 @@ class FlakyStore(MemoryStore):
         return moved
 
 
+class Ear:
+    """The other end of a link, as far as Parting knows it: it hears in its turn, behind what is on its way."""
+
+    def __init__(self, send: Any) -> None:
+        self.send = send
+
+
 class Worker:
     """A worker process: its pipe, its mapper, its merger."""
 
@@ -82,7 +90,9 @@ class Node:
         self.plan = Plan(2, fork_bytes=200, kills=3, ordered=False)
         self.workers = [Worker(world), Worker(world)]
         self.links: dict[int, Coordinator] = {}
-        self.outbox: deque[tuple[int, int, list[Any]]] = deque()  # answers on their way
+        self.outbox: deque[tuple[int, int, list[Any]]] = deque()  # answers on their way; task 0: Draining
+        self.parting = Parting()
+        self.ears: dict[int, Any] = {}  # by link
         self.alive = True
         for number in range(2):
             self.plan.ready(number, 2)
@@ -136,6 +146,8 @@ class Coordinator:
         self.writing: list[bytes] = []
         self.reading: list[int] = []
         self.collectors: dict[int, Collector] = {}
+        self.parting = Parting()
+        self.ears: dict[int, Any] = {}  # by link
         self.nodes: dict[str, tuple[Node, int, deque[Any]]] = {}  # node, our link number there, tasks on their way
         self.alive = True
 
@@ -244,6 +256,7 @@ class World:
                 text = text if number % POISON else "no json"
                 found.append((offset, text.encode()))
             self.messages[partition] = found
+        self.left = 0  # members that have drained
         self.coordinators = [Coordinator(self, "a1"), Coordinator(self, "a2")]
         self.nodes = [Node(self, "n1"), Node(self, "n2")]
         self.collectors: list[Collector] = [Collector(self)]
@@ -276,12 +289,16 @@ class World:
         node.links[link] = coordinator
         coordinator.nodes[node.name] = (node, link, deque())
         coordinator.dispatch.node_joined(node.name, 1.0, 3, 500)
+        node.ears[link] = Ear(lambda _: node.outbox.append((link, 0, [])))
+        node.parting.joined(node.ears[link])
         coordinator.act()
 
     def connect_collector(self, collector: Collector, coordinator: Coordinator) -> None:
         link = next(self.numbers)
         coordinator.collectors[link] = collector
-        collector.links[coordinator.name] = (coordinator, link, deque(), deque())
+        _, _, _, answers = collector.links[coordinator.name] = (coordinator, link, deque(), deque())
+        coordinator.ears[link] = Ear(answers.append)
+        coordinator.parting.joined(coordinator.ears[link])
         collector.flow.link_up(coordinator.name, 900)
         collector.act()
 
@@ -289,6 +306,7 @@ class World:
         """Cuts a link; what is on its way is lost. ``told``: the collector lives to notice."""
         coordinator, link, _, _ = collector.links.pop(name)
         coordinator.collectors.pop(link, None)
+        coordinator.parting.gone(coordinator.ears.pop(link))
         coordinator.dispatch.link_lost(link)
         if told:
             collector.flow.link_down(name)
@@ -297,6 +315,7 @@ class World:
     def cut_node(self, coordinator: Coordinator, name: str, told: bool = True) -> None:
         node, link, _ = coordinator.nodes.pop(name)
         node.links.pop(link, None)
+        node.parting.gone(node.ears.pop(link))
         node.plan.link_lost(link)
         node.obey()
         if told:
@@ -307,9 +326,10 @@ class World:
 
     def step(self, faults: bool) -> None:
         calm = [self.read, self.deliver_batches, self.deliver_task, self.work, self.work, self.deliver_answer,
-                self.deliver_stored, self.commit_some, lambda: self.dice.choice(self.coordinators).use_disk(faults)]
+                self.deliver_stored, self.commit_some, lambda: self.dice.choice(self.coordinators).use_disk(faults),
+                self.leave_coordinator, self.leave_node]
         wild = [self.crash_collector, self.crash_coordinator, self.crash_node, self.crash_worker, self.cut_some_link,
-                self.second_collector, self.drop_collector]
+                self.second_collector, self.drop_collector, self.drain_coordinator, self.drain_node]
         self.dice.choice(wild)() if faults and self.dice.random() < 0.06 else self.dice.choice(calm)()
 
     def read(self) -> None:
@@ -320,6 +340,9 @@ class World:
         for coordinator, link, sends, _ in collector.links.values():
             if sends:
                 send = sends.popleft()
+                if isinstance(send, Draining):
+                    coordinator.parting.answered(coordinator.ears[link])
+                    continue
                 for header, payload in zip(send.headers, _shares(send)):
                     coordinator.dispatch.accept(link, Batch(header, payload))
                 coordinator.act()
@@ -329,6 +352,9 @@ class World:
         for node, link, tasks in coordinator.nodes.values():
             if tasks:
                 task, payloads = tasks.popleft()
+                if isinstance(task, Draining):
+                    node.parting.answered(node.ears[link])
+                    continue
                 whole = memoryview(b"".join(payloads))
                 batches = []
                 for header in task.headers:
@@ -341,11 +367,17 @@ class World:
         self.dice.choice(self.nodes).work(self.dice.randrange(2))
 
     def deliver_answer(self) -> None:
-        node = self.dice.choice(self.nodes)
+        self.hear_node(self.dice.choice(self.nodes))
+
+    def hear_node(self, node: Node) -> None:
         if node.outbox:
             link, number, stored = node.outbox.popleft()
             coordinator = node.links.get(link)
-            if coordinator is not None:
+            if coordinator is not None and not number:
+                coordinator.dispatch.node_draining(node.name)
+                coordinator.nodes[node.name][2].append((Draining(), []))
+                coordinator.act()
+            elif coordinator is not None:
                 for reply in coordinator.dispatch.answered(node.name, number, stored):
                     collector = coordinator.collectors.get(reply.link)
                     if collector is not None:
@@ -354,14 +386,65 @@ class World:
 
     def deliver_stored(self) -> None:
         collector = self.dice.choice(self.collectors)
-        for name, (_, _, _, answers) in collector.links.items():
-            if answers:
-                for stored in answers.popleft():
+        for name in list(collector.links):
+            self.hear_coordinator(collector, name)
+
+    def hear_coordinator(self, collector: Collector, name: str) -> None:
+        _, _, sends, answers = collector.links[name]
+        if answers:
+            answer = answers.popleft()
+            if isinstance(answer, Draining):
+                collector.flow.link_draining(name)
+                assert collector.flow.rewinds() == []
+                sends.append(answer)
+            else:
+                for stored in answer:
                     collector.flow.stored(name, stored)
-                collector.act()
+            collector.act()
 
     def commit_some(self) -> None:
         self.dice.choice(self.collectors).commit()
+
+    # --- drains ---
+
+    def drain_coordinator(self) -> None:
+        coordinator = self.dice.choice(self.coordinators)
+        coordinator.parting.begin(list(coordinator.ears.values()))
+
+    def drain_node(self) -> None:
+        node = self.dice.choice(self.nodes)
+        node.parting.begin(list(node.ears.values()))
+
+    def leave_coordinator(self) -> None:
+        """One whose drain is through leaves, and another comes. Nothing is read again for its sake."""
+        for number, coordinator in enumerate(self.coordinators):
+            if coordinator.parting.over and not coordinator.dispatch.depth:
+                for collector in self.collectors:
+                    while coordinator.name in collector.links and collector.links[coordinator.name][3]:
+                        self.hear_coordinator(collector, coordinator.name)  # a close comes behind what was sent
+                    if coordinator.name in collector.links:
+                        collector.flow.link_down(coordinator.name)
+                        assert collector.flow.rewinds() == []
+                        self.cut_collector(collector, coordinator.name)
+                for name in list(coordinator.nodes):
+                    self.cut_node(coordinator, name, told=False)
+                self.coordinators[number] = Coordinator(self, f"a{next(self.numbers)}")
+                self.left += 1
+        self.connect_all()
+
+    def leave_node(self) -> None:
+        """One whose drain is through leaves, and another comes. Nothing is sent again for its sake."""
+        for number, node in enumerate(self.nodes):
+            if node.parting.over and not node.plan.bytes:
+                while node.outbox:
+                    self.hear_node(node)
+                for coordinator in self.coordinators:
+                    if node.name in coordinator.nodes:
+                        assert coordinator.dispatch.nodes()[node.name]["tasks"] == 0
+                        self.cut_node(coordinator, node.name)
+                self.nodes[number] = Node(self, f"n{next(self.numbers)}")
+                self.left += 1
+        self.connect_all()
 
     # --- faults ---
 
