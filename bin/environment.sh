@@ -57,14 +57,22 @@ install_drtc() {
     installed_from >"$mark"
 }
 
-# role NAME FILE OPTION...: becomes the process of one role, with the drtc of .venv or else of the PATH.
+# The drtc of .venv, or else of the PATH.
+find_drtc() {
+    local here
+    here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+    if [ -x "$here/.venv/bin/drtc" ]; then
+        printf '%s\n' "$here/.venv/bin/drtc"
+    else
+        command -v drtc || fail "there is no drtc in .venv nor on the PATH; install it: pip install drtc"
+    fi
+}
+
+# role NAME FILE OPTION...: becomes the process of one role.
 role() {
-    local name=$1 here drtc
+    local name=$1 drtc
     shift
     [ $# -gt 0 ] || fail "the INI file is missing: ${0} FILE [OPTION...]"
-    here=$(dirname "${BASH_SOURCE[0]}")
-    drtc=$here/../.venv/bin/drtc
-    [ -x "$drtc" ] || drtc=$(command -v drtc) ||
-        fail "there is no drtc in .venv nor on the PATH; install it: pip install drtc"
+    drtc=$(find_drtc)
     exec "$drtc" "$name" -c "$@"
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up what the tests use, then runs flake8, mypy and pytest.
+# Sets up what the tests use, then runs shellcheck, flake8, mypy and pytest.
 #
 #   bin/test.sh                 everything that runs in a few minutes
 #   bin/test.sh PATH...         these tests only (further options go to pytest)
@@ -38,6 +38,11 @@ else
     say "hot modules: plain only, ABSENT compiled (no C compiler, no Python headers, or DRTC_COMPILE=0)"
 fi
 attempt services "$python" -m tests.services install
+if shellcheck=$(PATH="$PWD/.venv/bin:$PATH" command -v shellcheck); then
+    attempt shellcheck "$shellcheck" -x bin/*.sh .ci/run
+else
+    say "ABSENT: shellcheck (it comes with pip on x86_64 and aarch64; apt-get install shellcheck); the scripts go unread"
+fi
 attempt flake8 "$python" -m flake8
 attempt mypy "$python" -m mypy
 attempt pytest "$python" -m pytest ${arguments[@]+"${arguments[@]}"}
