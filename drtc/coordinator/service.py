@@ -117,6 +117,8 @@ class Coordinator(Role):
             parts = cut(payload, [header.size for header in message.headers])
             for header, part in zip(message.headers, parts):
                 self.dispatch.accept(number, Batch(header, part))
+            if self.spill.overdrawn(number, self.config.cluster.max_frame_bytes):
+                raise WireError(f"it sends more than the window of {self._told.get(number, 0)} bytes that it was given")
             self._act()
         elif isinstance(message, StatusRequest):
             peer.send(StatusReply(self._status()))

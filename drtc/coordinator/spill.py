@@ -31,6 +31,7 @@ class Spill:
         self._cold: dict[Entry, None] = {}  # on disk, the oldest first
         self._away: Counter[Lane] = Counter()  # how many of a lane are anywhere but in memory, to stay there
         self._spilled: Counter[int] = Counter()  # bytes by link that went to disk and are not answered
+        self._held: Counter[int] = Counter()  # bytes by link that are here, wherever
         self._discards: list[int] = []
         self._writing: list[Entry] = []
         self._reading: list[Entry] = []
@@ -41,6 +42,7 @@ class Spill:
     def came(self, entry: Entry) -> None:
         """A batch was accepted; it is behind all others of its lane."""
         self.memory += entry.header.size
+        self._held[entry.link] += entry.header.size
         if self._disk_bytes and (self._away[entry.header.lane] or self._crowded):
             self._move(entry, Place.FRESH)
             self._fresh[entry] = None
@@ -53,6 +55,7 @@ class Spill:
     def done(self, entry: Entry) -> None:
         """It was answered or is forgotten: nobody waits for it."""
         size = entry.header.size
+        self._held[entry.link] -= size
         if entry.place is Place.DISK:
             del self._cold[entry]
             self._discard(entry)
@@ -70,10 +73,15 @@ class Spill:
         """Bytes of a link that went to disk and are not answered: by so much more it may have on its way."""
         return self._spilled[link]
 
+    def overdrawn(self, link: int, frame: int) -> bool:
+        """Whether a link has more here than any window ever allowed it, and a frame of that size beyond."""
+        return self._held[link] > self.arrivals + self._spilled[link] + frame
+
     def forget(self, link: int) -> None:
         """The link is gone, and all that it sent and was not under way."""
-        if not self._spilled[link]:
-            del self._spilled[link]
+        for count in (self._spilled, self._held):
+            if not count[link]:
+                del count[link]
 
     @property
     def _crowded(self) -> bool:

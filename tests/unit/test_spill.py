@@ -151,3 +151,13 @@ def test_a_lane_waits_for_its_head() -> None:
     assert [offsets(task) for task in dispatch.next()] == [[(10, 29)]]
     dispatch.link_lost(1)
     assert spill.disk == 0 and spill.memory == 20  # what is under way
+
+
+def test_who_sends_past_every_window_is_seen() -> None:
+    spill = Spill(100, 0)
+    entries = arrive(spill, 13)
+    assert not spill.overdrawn(1, 30)
+    spill.came(entry(13))
+    assert spill.overdrawn(1, 30) and not spill.overdrawn(2, 30)
+    spill.done(entries[0])
+    assert not spill.overdrawn(1, 30)
