@@ -9,7 +9,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Callable, Iterable
 
 from . import __version__
-from .cluster.membership import default_name, open_membership
+from .cluster.kinds import open_membership
+from .cluster.membership import default_name
 from .errors import NotDrained
 from .observe.logs import Log
 from .observe.monitor import Monitor

@@ -11,7 +11,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from .cluster.membership import Membership, member, open_membership
+from .cluster.kinds import open_membership
+from .cluster.membership import Membership, member
 from .errors import ClusterError, DrtcError
 from .observe.banner import banner
 from .observe.logs import Log

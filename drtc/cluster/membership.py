@@ -6,12 +6,9 @@ import re
 import socket
 import time
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from ..errors import ClusterError
-
-if TYPE_CHECKING:
-    from ..config import Config
 
 JOIN_SECONDS = 10.0  # how long a start waits for a membership that does not answer, before it goes on without
 
@@ -74,26 +71,6 @@ class Membership(ABC):
     def close(self) -> None:
         """Leaves, and lets go of everything. The last call."""
         self.leave()
-
-
-def open_membership(config: Config) -> Membership:
-    """The membership that ``[cluster] membership`` names.
-
-    Raises:
-        ClusterError: a package that it needs is missing.
-    """
-    kind = config.cluster.membership
-    if kind == "zookeeper":
-        from .zookeeper import ZooKeeper
-
-        return ZooKeeper(config.cluster)
-    if kind == "static":
-        from .static import Static
-
-        return Static(config.cluster.coordinators, config.cluster.computes)
-    from .local import Local
-
-    return Local(config.directory, config.cluster.name)
 
 
 def member(role: str, node: str, address: str, capacity: float) -> Member:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Iterable, NamedTuple
 import click
 
 from ..batch import Payload
-from ..cluster.membership import open_membership
+from ..cluster.kinds import open_membership
 from ..errors import ClusterError, DrtcError, NotDrained, WireError
 from ..names import did_you_mean
 from ..observe.status import Watch

@@ -6,7 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Iterable, Mapping, Sequence
 
 from ..batch import Payload
-from ..cluster.membership import Member, open_membership
+from ..cluster.kinds import open_membership
+from ..cluster.membership import Member
 from ..errors import ClusterError, WireError
 from ..wire.identity import identity
 from ..wire.messages import Message, StatusReply, StatusRequest

@@ -191,7 +191,8 @@ class Place:
         try:
             yield
         except OSError as error:
-            raise QueueError(f"{self.root}: the queue cannot lie here: {error.strerror}: set another directory") from error
+            raise QueueError(f"{self.root}: the queue cannot lie here: {error.strerror}: set another "
+                             "directory") from error
 
 
 def sweep(parent: Path, own: Path) -> None:

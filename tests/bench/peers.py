@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from drtc.batch import Counts, Payload, Stored
-from drtc.cluster.membership import member, open_membership
+from drtc.cluster.kinds import open_membership
+from drtc.cluster.membership import member
 from drtc.cluster.rendezvous import owner
 from drtc.config import Config, load
 from drtc.wire.frames import encode, sign_of_life
