@@ -25,7 +25,7 @@ Refine = Callable[[Mapping[RecordKey, Mapping[int, int]]], Mapping[RecordKey, Pa
 class Piece:
     """A mapped piece on its way into the store. ``parts`` shrinks as records are saved."""
 
-    __slots__ = ("number", "spans", "parts", "dead", "refine", "saved", "replayed")
+    __slots__ = ("number", "spans", "parts", "dead", "refine", "refined", "saved", "replayed")
 
     def __init__(self, number: int, spans: Sequence[Span], parts: Sequence[Part], dead: Sequence[DeadLetter],
                  refine: Refine) -> None:
@@ -34,6 +34,8 @@ class Piece:
         self.parts: dict[RecordKey, Part] = {(part.key, part.window): part for part in parts}
         self.dead = list(dead)
         self.refine = refine
+        #: what ``refine`` gave, and for which floors: a lost save to a writer of other lanes leaves them as they were
+        self.refined: dict[RecordKey, tuple[Mapping[int, int], Part | None]] = {}
         self.saved = 0
         self.replayed = 0
 
@@ -217,11 +219,16 @@ class Merger:
             else:
                 floors[record_key] = {i: record.fence.get(lane, NOTHING) for i, (lane, _, _) in enumerate(spans)}
         if floors:
-            exact = piece.refine(floors)
+            unknown = {key: floor for key, floor in floors.items()
+                       if key not in piece.refined or piece.refined[key][0] != floor}
+            if unknown:
+                exact = piece.refine(unknown)
+                piece.refined |= {key: (floor, exact.get(key)) for key, floor in unknown.items()}
             for record_key in floors:
                 record = records[record_key]
-                if record_key in exact:
-                    merge(record, exact[record_key].states)
+                part = piece.refined[record_key][1]
+                if part is not None:
+                    merge(record, part.states)
                 dirty[record_key] = record
                 advance(record.fence, spans, piece.parts[record_key].touched)
         return counted

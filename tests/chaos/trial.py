@@ -14,17 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Iterable, Mapping
 
-from drtc.errors import NotDrained
-
-from .roles import RoleProcess, ini, send, workers
+from .crew import Crew, Failed, Seat
+from .roles import ini, send
 from .truth import Account, Verdict, judge, records, rows
 
 HEARTBEAT, TIMEOUT = 0.2, 1.0  # seconds; [cluster], so short that a stop of STOP_SECONDS is longer than both
 STOP_SECONDS = 2.0
-
-
-class Failed(AssertionError):
-    """A trial that did not come to its end: it hung, or a role ended with an error."""
 
 
 @dataclass(frozen=True)
@@ -78,21 +73,6 @@ class Storm:
 
 
 @dataclass
-class Seat:
-    """A role's name in the cluster, and the process that has it now."""
-
-    role: str
-    name: str
-    process: RoleProcess | None = None
-    done: bool = False  # a collector that has ended with 0
-    begun: int = 0
-
-    @property
-    def alive(self) -> bool:
-        return self.process is not None and self.process.code is None
-
-
-@dataclass
 class Outcome:
     verdict: Verdict
     met: Counter[str]  # what happened: "kill worker", "stop collector", "worker:save:after" ...
@@ -113,10 +93,12 @@ class Trial:
     broken: str = ""
     second_collector: bool = False  # from the start
     deadline: float = 90.0  # seconds
-    seats: list[Seat] = field(default_factory=list)
-    met: Counter[str] = field(default_factory=Counter)
-    _stopped: dict[int, float] = field(default_factory=dict)  # process id -> when it goes on
     _seen: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        env = {"DRTC_CHAOS_MARKS": str(self.directory / "marks"), "DRTC_CHAOS_BREAK": self.broken,
+               "DRTC_CHAOS": ",".join(self.faults)}
+        self._crew = Crew(self.directory, self.directory / "job.ini", env)
 
     def run(self) -> Outcome:
         """Lives through it.
@@ -126,13 +108,14 @@ class Trial:
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         (self.directory / "marks").mkdir(exist_ok=True)
-        ini(self.directory / "job.ini", self.shape.sections(self.source))
+        ini(self._crew.ini, self.shape.sections(self.source))
+        seats = self._crew.seats
         for number in range(1, self.shape.coordinators + 1):
-            self.seats.append(Seat("coordinator", f"coordinator-{number}"))
+            seats.append(Seat("coordinator", f"coordinator-{number}"))
         for number in range(1, self.shape.computes + 1):
-            self.seats.append(Seat("compute", f"compute-{number}"))
+            seats.append(Seat("compute", f"compute-{number}"))
         for number in range(1, 3 if self.second_collector else 2):
-            self.seats.append(Seat("collector", f"collector-{number}"))
+            seats.append(self._collector(number))
         began = time.monotonic()
         try:
             self._live(began + self.deadline)
@@ -143,58 +126,38 @@ class Trial:
                 verdict.wrong.append(f"dead letters: {dead[:3]}")
             if verdict.right:
                 self._run_again()
-            self._end()
+            self._crew.end("coordinator", "compute", killed=bool(self.faults))
         finally:
-            self._bury()
+            self._crew.bury()
         missed = [fault for fault in self.faults if fault not in self._seen]
-        return Outcome(verdict, self.met, missed, took)
+        return Outcome(verdict, self._crew.met, missed, took)
+
+    def _collector(self, number: int) -> Seat:
+        name = f"collector-{number}"
+        member = ("--set", f"source.member={name}") if self.source["type"] == "kafka" else ()
+        return Seat("collector", name, ("--until-end", *member))
 
     # --- living ---
 
     def _live(self, deadline: float) -> None:
-        for seat in self.seats:
-            self._start(seat)
+        crew = self._crew
+        for seat in crew.seats:
+            crew.start(seat)
         if self.storm is not None:
             self.storm.start(time.monotonic())
-        while not all(seat.done for seat in self.seats if seat.role == "collector"):
+        while not all(seat.done for seat in crew.of("collector")):
             now = time.monotonic()
             if now > deadline:
-                raise Failed(f"not done after {self.deadline:g} s\n{self._last_words()}")
-            self._look_after(now)
+                raise Failed(f"not done after {self.deadline:g} s\n{crew.last_words()}")
+            crew.look_after()
             self._notice_marks(now)
             if self.storm is not None:
                 role = self.storm.next(now)
                 if role is not None:
                     self._strike(role, now, self.storm)
-            self._wake(now)
+            crew.wake(now)
             time.sleep(0.01)
-        self._wake(float("inf"))
-
-    def _look_after(self, now: float) -> None:
-        for seat in self.seats:
-            if seat.process is None or seat.alive or seat.done:
-                continue
-            if seat.process.code == 0 and seat.role == "collector":
-                seat.done = True
-            elif seat.process.code == -signal.SIGKILL:
-                self._start(seat)
-            elif seat.process.code == NotDrained.exit_code and seat.role == "collector":
-                self.met["not drained"] += 1  # a group in mid-rebalance took no last commit: what it covers comes again
-                self._start(seat)
-            else:
-                raise Failed(f"{seat.name} ended with {seat.process.code}\n{self._last_words()}")
-
-    def _start(self, seat: Seat, sound: bool = False) -> None:
-        """``sound``: without faults."""
-        seat.begun += 1
-        arguments = [seat.role, "-c", str(self.directory / "job.ini"), "--name", seat.name]
-        if seat.role == "collector":
-            arguments.append("--until-end")
-            if self.source["type"] == "kafka":
-                arguments += ["--set", f"source.member={seat.name}"]
-        env = {"DRTC_CHAOS_MARKS": str(self.directory / "marks"), "DRTC_CHAOS_BREAK": self.broken,
-               "DRTC_CHAOS": "" if sound else ",".join(self.faults)}
-        seat.process = RoleProcess(arguments, self.directory / f"{seat.name}.log", env)
+        crew.wake(float("inf"))
 
     def _notice_marks(self, now: float) -> None:
         """Faults at points leave a mark with the process id; one that stands still has to be woken later."""
@@ -206,87 +169,47 @@ class Trial:
             if not text:
                 continue  # being written
             self._seen.add(fault)
-            self.met[":".join(fault.split(":")[:3])] += 1
+            self._crew.met[":".join(fault.split(":")[:3])] += 1
             if fault.endswith(":stop"):
                 self._stands_still(int(text), fault.partition(":")[0], now)
 
     def _stands_still(self, pid: int, role: str, now: float) -> None:
-        self._stopped[pid] = now + STOP_SECONDS
-        self.met[f"stop {role}"] += 1
-        if role == "collector" and not any(seat.name == "collector-2" for seat in self.seats):
-            second = Seat("collector", "collector-2")
-            self.seats.append(second)
-            self._start(second)
+        crew = self._crew
+        crew.stands_still(pid, role, now + STOP_SECONDS)
+        if role == "collector" and len(crew.of("collector")) == 1:
+            second = self._collector(2)
+            crew.seats.append(second)
+            crew.start(second)
 
     def _strike(self, role: str, now: float, storm: Storm) -> None:
-        seats = [seat for seat in self.seats if seat.alive and seat.role == ("compute" if role == "worker" else role)]
-        if not seats:
+        victim = self._crew.victim(role, storm.dice)
+        if victim is None:
             return
-        seat = storm.dice.choice(seats)
-        assert seat.process is not None
-        pids = workers(seat.process.pid) if role == "worker" else [seat.process.pid]
-        if not pids:
-            return
-        pid = storm.dice.choice(pids)
+        _, pid = victim
         if storm.dice.random() < storm.stops:
             send(pid, signal.SIGSTOP)
             self._stands_still(pid, role, now)
         else:
-            self._stopped.pop(pid, None)
-            send(pid, signal.SIGKILL)
-            self.met[f"kill {role}"] += 1
-
-    def _wake(self, now: float) -> None:
-        for pid in [pid for pid, when in self._stopped.items() if when <= now]:
-            del self._stopped[pid]
-            send(pid, signal.SIGCONT)
+            self._crew.kill(pid, role)
 
     # --- the end ---
 
     def _run_again(self) -> None:
         """A bounded run that has finished finds nothing new and changes nothing."""
+        crew = self._crew
         everything = "SELECT * FROM tally_v1 ORDER BY key"
         before = rows(self.directory / "results.db", everything)
-        again = next(seat for seat in self.seats if seat.role == "collector")
-        self._start(again, sound=True)
-        assert again.process is not None
+        again = crew.of("collector")[0]
+        crew.start(again, {"DRTC_CHAOS": ""})
         deadline = time.monotonic() + 20
         while again.alive:
             if time.monotonic() > deadline:
-                raise Failed(f"run again, {again.name} does not end\n{self._last_words()}")
-            self._look_after(time.monotonic())
+                raise Failed(f"run again, {again.name} does not end\n{crew.last_words()}")
+            crew.look_after()
             time.sleep(0.01)
-        if again.process.code != 0 or rows(self.directory / "results.db", everything) != before:
-            raise Failed(f"run again, {again.name} ended with {again.process.code} or changed records\n"
-                         f"{self._last_words()}")
-
-    def _end(self) -> None:
-        """The others drain and end with 0 when they are told to."""
-        for role in ("coordinator", "compute"):
-            for seat in self.seats:
-                if seat.role == role and seat.alive:
-                    assert seat.process is not None
-                    seat.process.end(20)
-                    if seat.process.code not in (0, -signal.SIGKILL) or (seat.process.code and not self.faults):
-                        raise Failed(f"told to stop, {seat.name} ended with {seat.process.code}\n{self._last_words()}")
-        for log in self.directory.glob("co[mo]*.log"):  # a collector's is told by its exit code
-            if "drain cut short" in log.read_text("utf-8", "replace"):
-                raise Failed(f"{log.stem} could not drain, and gave up\n{self._last_words()}")
-
-    def _bury(self) -> None:
-        for pid in self._stopped:
-            send(pid, signal.SIGCONT)
-        for seat in self.seats:
-            if seat.process is not None and seat.alive:
-                seat.process.kill()
-
-    def _last_words(self) -> str:
-        words = [f"happened: {dict(self.met)}, in {self.directory}"]
-        for seat in self.seats:
-            if seat.process is not None:
-                state = "running" if seat.alive else f"ended with {seat.process.code}"
-                words.append(f"--- {seat.name}, {state}, started {seat.begun} times\n{seat.process.tail(12)}")
-        return "\n".join(words)
+        if again.running.code != 0 or rows(self.directory / "results.db", everything) != before:
+            raise Failed(f"run again, {again.name} ended with {again.running.code} or changed records\n"
+                         f"{crew.last_words()}")
 
 
 def kafka_source(address: str, topic: str, group: str) -> dict[str, Any]:

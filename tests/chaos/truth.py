@@ -33,25 +33,45 @@ class Events:
         return sum(map(len, self.lines))
 
 
+class Maker:
+    """Makes events one by one, the same for the same arguments, and keeps account of what their records must be."""
+
+    def __init__(self, seed: int, partitions: int, keys: int = 300) -> None:
+        self.made = 0
+        self._dice = random.Random(seed)
+        self._partitions = partitions
+        self._keys = keys
+        self._counts: dict[str, int] = defaultdict(int)
+        self._totals: dict[str, int] = defaultdict(int)
+        self._recents: dict[str, deque[int]] = defaultdict(lambda: deque(maxlen=RECENT))
+
+    def make(self, family: str = "key") -> tuple[int, bytes, bytes]:
+        """The next event: its partition, key and line. The key is ``family`` and a number."""
+        number = self.made
+        self.made += 1
+        name = f"{family} {int(self._keys * self._dice.random() ** 2)}"  # some are met much more often than others
+        amount = self._dice.getrandbits(32)
+        key = name.encode()
+        self._recents[name].append(number)
+        for record in (name, f"group {number % GROUPS}"):
+            self._counts[record] += 1
+            self._totals[record] += amount
+        return crc32(key) % self._partitions, key, b"%s,%d,%d" % (key, number, amount)
+
+    @property
+    def truth(self) -> dict[str, Account]:
+        return {key: Account(self._counts[key], self._totals[key], list(self._recents.get(key, ())))
+                for key in self._counts}
+
+
 def make(seed: int, events: int, partitions: int, keys: int = 300) -> Events:
     """The same events for the same arguments."""
-    dice = random.Random(seed)
-    names = [f"key {number}" for number in range(keys)]
-    homes = [crc32(name.encode()) % partitions for name in names]
+    maker = Maker(seed, partitions, keys)
     lines: list[list[tuple[bytes, bytes]]] = [[] for _ in range(partitions)]
-    counts: dict[str, int] = defaultdict(int)
-    totals: dict[str, int] = defaultdict(int)
-    recents: dict[str, deque[int]] = defaultdict(lambda: deque(maxlen=RECENT))
-    for number in range(events):
-        at = int(keys * dice.random() ** 2)  # some keys are met much more often than others
-        name = names[at]
-        amount = dice.getrandbits(32)
-        lines[homes[at]].append((name.encode(), b"%s,%d,%d" % (name.encode(), number, amount)))
-        recents[name].append(number)
-        for key in (name, f"group {number % GROUPS}"):
-            counts[key] += 1
-            totals[key] += amount
-    return Events(lines, {key: Account(counts[key], totals[key], list(recents.get(key, ()))) for key in counts})
+    for _ in range(events):
+        partition, key, line = maker.make()
+        lines[partition].append((key, line))
+    return Events(lines, maker.truth)
 
 
 @dataclass
@@ -89,6 +109,24 @@ def judge(found: dict[str, Account], truth: dict[str, Account]) -> Verdict:
         else:
             verdict.wrong.append(f"{key!r}: {have} instead of {due}")
     return verdict
+
+
+class Tally(NamedTuple):
+    """Events of a family of keys: what was sent, what is stored, and how these differ."""
+
+    sent: int = 0
+    stored: int = 0
+    lost: int = 0
+    doubled: int = 0
+
+
+def tally(found: dict[str, Account], truth: dict[str, Account], family: str) -> Tally:
+    """Counts the events of one family. Every key's are counted for themselves: a loss here does not make up for
+    a double there."""
+    keys = {key for key in {*found, *truth} if key.rpartition(" ")[0] == family}
+    pairs = [(truth[key].events if key in truth else 0, found[key].events if key in found else 0) for key in keys]
+    return Tally(sum(due for due, _ in pairs), sum(have for _, have in pairs),
+                 sum(max(0, due - have) for due, have in pairs), sum(max(0, have - due) for due, have in pairs))
 
 
 def records(database: Path, view: str = "tally_v1") -> dict[str, Account]:

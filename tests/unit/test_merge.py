@@ -92,6 +92,44 @@ def test_a_replay_cut_differently_counts_only_what_lies_past_the_fence(store: Me
     assert count(store, layout) == 5
 
 
+def test_who_loses_a_save_does_not_map_again_what_it_has_mapped(store: MemoryStore, layout: Layout,
+                                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a node with much to map again would lose every save to quicker ones, for ever."""
+    slow, quick = merger(store, layout), merger(store, layout)
+    slow.add(piece(0, 9, 3))
+    slow.attempt()
+    late = piece(5, 14, 4, refined=2)
+    asked = []
+    refine = late.refine
+    monkeypatch.setattr(late, "refine", lambda floors: (asked.append(dict(floors)), refine(floors))[1])
+    slow.add(late)
+    for number in range(5):
+        save = store.save
+
+        def overtaken(view: Any, rows: Any) -> Any:
+            store.save = save  # type: ignore[method-assign]
+            quick.add(piece(number * 10, number * 10 + 9, 1, Lane("q", 0)))
+            while quick.attempt().delay is not None:
+                pass
+            return save(view, rows)
+
+        store.save = overtaken  # type: ignore[method-assign]
+        assert slow.attempt().done == []
+    assert slow.attempt().done == [late]
+    assert len(asked) == 1 and count(store, layout) == 3 + 5 + 2
+
+
+def test_what_was_mapped_for_other_fences_is_mapped_again(store: MemoryStore, layout: Layout) -> None:
+    made = merger(store, layout)
+    made.add(piece(0, 9, 3))
+    made.attempt()
+    late = piece(0, 20, 9, refined=6)
+    late.refined = {("k", None): ({0: 4}, Part("k", None, 1, [8]))}
+    made.add(late)
+    made.attempt()
+    assert count(store, layout) == 3 + 6
+
+
 def test_pieces_at_hand_are_saved_in_one_go(store: MemoryStore, layout: Layout) -> None:
     made = merger(store, layout)
     for number in range(5):

@@ -6,12 +6,14 @@ DRTC_CHAOS        faults, separated by commas: ``role:point:edge:n[:stop]``, suc
                   17th time that one process of the role gets there, kill -9, or SIGSTOP where it says ``stop``
 DRTC_CHAOS_MARKS  a directory: a fault that has happened leaves a file with the process id there, and happens only once
 DRTC_CHAOS_BREAK  what is broken on purpose, to see that the suite notices: ``fence`` or ``commits``
+DRTC_CHAOS_CLOCK  a file with the seconds by which this process's wall clock is wrong; it may change at any time
 """
 from __future__ import annotations
 
 import os
 import signal
 import sys
+import time
 from functools import wraps
 from importlib import import_module
 from typing import Any, Callable
@@ -89,6 +91,29 @@ def _install(role: str) -> None:
         flow.Flow.frontiers = lambda self: {name: state.position for name, state in self._partitions.items()}
 
 
+def _shift_clock(path: str) -> None:
+    """``time.time`` and ``time.time_ns`` jump when the file's content does, looked at every 0.1 s; what asks the
+    system by itself (a log line's stamp) is right all the time."""
+    right, right_ns, steady = time.time, time.time_ns, time.monotonic
+    look, shift = 0.0, 0.0
+
+    def off() -> float:
+        nonlocal look, shift
+        if steady() >= look:
+            look = steady() + 0.1
+            try:
+                with open(path) as file:
+                    shift = float(file.read() or shift)
+            except FileNotFoundError:
+                pass  # right so far
+        return shift
+
+    time.time = lambda: right() + off()
+    time.time_ns = lambda: right_ns() + int(off() * 1e9)
+
+
+if "DRTC_CHAOS_CLOCK" in os.environ and _role():
+    _shift_clock(os.environ["DRTC_CHAOS_CLOCK"])
 if "DRTC_CHAOS_MARKS" in os.environ and _role():
     try:
         _install(_role())
