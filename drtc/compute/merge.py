@@ -34,10 +34,19 @@ class Piece:
         self.parts: dict[RecordKey, Part] = {(part.key, part.window): part for part in parts}
         self.dead = list(dead)
         self.refine = refine
-        #: what ``refine`` gave, and for which floors: a lost save to a writer of other lanes leaves them as they were
-        self.refined: dict[RecordKey, tuple[Mapping[int, int], Part | None]] = {}
+        self.refined: dict[RecordKey, tuple[Mapping[int, int], Part | None]] = {}  # floors, and what lies past them
         self.saved = 0
         self.replayed = 0
+
+    def past(self, floors: Mapping[RecordKey, Mapping[int, int]]) -> dict[RecordKey, Part | None]:
+        """What lies past the records' floors. Mapped again only where a floor has moved since it was asked last:
+        a save that was lost to a writer of other lanes leaves them as they were, and who maps for long loses many."""
+        unknown = {key: floor for key, floor in floors.items()
+                   if key not in self.refined or self.refined[key][0] != floor}
+        if unknown:
+            exact = self.refine(unknown)
+            self.refined |= {key: (floor, exact.get(key)) for key, floor in unknown.items()}
+        return {key: self.refined[key][1] for key in floors}
 
 
 class Outcome(NamedTuple):
@@ -219,16 +228,12 @@ class Merger:
             else:
                 floors[record_key] = {i: record.fence.get(lane, NOTHING) for i, (lane, _, _) in enumerate(spans)}
         if floors:
-            unknown = {key: floor for key, floor in floors.items()
-                       if key not in piece.refined or piece.refined[key][0] != floor}
-            if unknown:
-                exact = piece.refine(unknown)
-                piece.refined |= {key: (floor, exact.get(key)) for key, floor in unknown.items()}
+            exact = piece.past(floors)
             for record_key in floors:
                 record = records[record_key]
-                part = piece.refined[record_key][1]
-                if part is not None:
-                    merge(record, part.states)
+                past = exact[record_key]
+                if past is not None:
+                    merge(record, past.states)
                 dirty[record_key] = record
                 advance(record.fence, spans, piece.parts[record_key].touched)
         return counted
