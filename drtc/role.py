@@ -6,7 +6,7 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Callable, Iterable
+from typing import TYPE_CHECKING, Any, Callable, Coroutine, Iterable
 
 from . import __version__
 from .cluster.kinds import open_membership
@@ -138,7 +138,7 @@ class Role(ABC):
         try:
             await self.start()
             self._ready = True
-            beat = asyncio.create_task(self._beat())
+            beat = self.begin(self._beat())
             await self._stopping.wait()
             if self._failure is None:
                 try:
@@ -157,6 +157,16 @@ class Role(ABC):
         if self._failure is not None:
             raise self._failure
 
+    def begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """A task of the role's, to be cancelled by it: where it raises, the role fails."""
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._over)
+        return task
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.fail(error)
+
     def kill(self) -> None:
         """Ends child processes at once."""
 
@@ -164,10 +174,7 @@ class Role(ABC):
         loop = asyncio.get_running_loop()
         cluster = self.config.cluster
         while True:
-            try:
-                self.membership.check()
-            except Exception as error:
-                return self.fail(error)
+            self.membership.check()
             self.tick()
             self.pulse.look(loop.time(), self.busy())
             report = self.tell()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 READ_SECONDS = 0.05  # the longest that a command waits for the source
 LOOK_SECONDS = 0.5  # between two looks at how far the source goes
+NOT_COMMITTED = "offsets are not committed"
 
 
 class Assigned(NamedTuple):
@@ -112,8 +113,9 @@ class Reader(threading.Thread, Listener):
 
     def seek(self, partition: str, offset: int, epoch: int) -> None:
         def command() -> None:
-            if partition in self._epochs:
+            if self._epochs.get(partition, epoch) < epoch:  # else it was taken away, or given to us anew, meanwhile
                 self._epochs[partition] = epoch
+                self._held = [chunk for chunk in self._held if chunk.partition != partition]
                 self._source.seek(partition, offset)
         self._commands.put(command)
 
@@ -183,17 +185,21 @@ class Reader(threading.Thread, Listener):
         try:
             self._patiently(lambda: self._source.open(self, self._warn))
             while not self._stopped:
-                self._obey()
-                if self._stored and self._commit_once(self._stored):
-                    self._stored = {}
-                self._throttle()
-                self._read()
+                self.turn()
             self._commit_last()
             self._source.close()
             self._post(Finished())
         except Exception as error:  # told to the loop, which ends the role with it
             self._post(Failed(error))
             self._source.close()
+
+    def turn(self) -> None:
+        """One round: what was commanded, a commit, a read. ``run`` is nothing else, again and again."""
+        self._obey()
+        if self._stored and self._commit_once(self._stored):
+            self._stored = {}
+        self._throttle()
+        self._read()
 
     def _commit_once(self, offsets: Mapping[str, Position]) -> bool:
         """Whether it is done; trouble that passes is said, and the next commit makes up for it."""
@@ -202,8 +208,10 @@ class Reader(threading.Thread, Listener):
         except DrtcError as error:
             if not error.retryable:
                 raise
-            self._warn(f"offsets are not committed: {error}")
+            self._warn(f"{NOT_COMMITTED}: {error}")
             return False
+        if self._warned.startswith(NOT_COMMITTED):
+            self._warn("")
         return True
 
     def _commit_last(self) -> None:

@@ -73,10 +73,10 @@ class Collector(Role):
 
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._tasks = [asyncio.create_task(self.links.run()), asyncio.create_task(self._commit_now_and_then())]
+        self._tasks = [self.begin(self.links.run()), self.begin(self._commit_now_and_then())]
         if self.config.collector.linger:
-            self._tasks.append(asyncio.create_task(self._send_what_lingered()))
-        self.membership.join(member(self.name, self.node, "", 1.0))
+            self._tasks.append(self.begin(self._send_what_lingered()))
+        await asyncio.to_thread(self.membership.join, member(self.name, self.node, "", 1.0))  # it may take a while
         self._reader.start()
 
     # --- the reader ---

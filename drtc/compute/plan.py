@@ -71,6 +71,19 @@ class _Task:
         self.bytes = sum(len(batch.payload) for batch in batches)
         self.orphan = False  # its link is gone
 
+    @property
+    def lanes(self) -> list[Lane]:
+        return [batch.header.lane for batch in self.batches]
+
+    def stored(self) -> list[Stored]:
+        """The answer: a word about each of its lanes."""
+        answers = []
+        for batch in self.batches:
+            header = batch.header
+            time, counts = self.spans.get(header.lane, (None, Counts()))
+            answers.append(Stored(header.partition, header.slot, header.stream, header.seq, header.last, time, counts))
+        return answers
+
 
 class _Piece:
     __slots__ = ("number", "task", "batches", "deaths", "mapper", "spans", "parts", "dead", "owed", "sent")
@@ -121,6 +134,7 @@ class Plan:
         self._pieces: dict[int, _Piece] = {}
         self._unmapped: deque[int] = deque()
         self._lanes: dict[Lane, deque[int]] = {}  # pieces whose parts have not left, in order
+        self._unanswered: dict[Lane, deque[_Task]] = {}  # in the order in which they came
         self._commands: list[Command] = []
         self._number = 0
         self.owners = 0  # workers that own keys; known when the first worker is ready
@@ -137,6 +151,8 @@ class Plan:
         """A coordinator has sent a task: at most one batch for each lane."""
         task = _Task(link, number, batches)
         self.bytes += task.bytes
+        for lane in task.lanes:
+            self._unanswered.setdefault(lane, deque()).append(task)
         idle = sum(worker.ready and not worker.maps for worker in self._workers)
         spread = idle if task.bytes >= self._fork_bytes and not self._unmapped and not self._ordered else 1
         for share in divide(batches, spread):
@@ -367,21 +383,29 @@ class Plan:
             self._close(piece)
 
     def _close(self, piece: _Piece) -> None:
-        task = piece.task
-        task.open -= 1
-        if task.open:
-            return
-        self.bytes -= task.bytes
-        if task.orphan:
-            self.orphaned -= task.bytes
-        if task.link:
-            stored = []
-            for batch in task.batches:
-                header = batch.header
-                time, counts = task.spans.get(header.lane, (None, Counts()))
-                stored.append(Stored(header.partition, header.slot, header.stream, header.seq, header.last, time,
-                                     counts))
-            self._commands.append(Reply(task.link, task.number, stored))
+        piece.task.open -= 1
+        self._answer(piece.task)
+
+    def _answer(self, stored: _Task) -> None:
+        """Answers a task that is stored, and those behind it that waited. An answer speaks for all that its lanes sent
+        before, so it waits until that is stored as well: a task that yields little may be done long before it."""
+        candidates = [stored]
+        while candidates:
+            task = candidates.pop()
+            if task.open or any(self._unanswered.get(lane, (None,))[0] is not task for lane in task.lanes):
+                continue
+            self.bytes -= task.bytes
+            if task.orphan:
+                self.orphaned -= task.bytes
+            if task.link:
+                self._commands.append(Reply(task.link, task.number, task.stored()))
+            for lane in task.lanes:
+                queue = self._unanswered[lane]
+                queue.popleft()
+                if queue:
+                    candidates.append(queue[0])
+                else:
+                    del self._unanswered[lane]
 
     # --- for people ---
 

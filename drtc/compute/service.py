@@ -64,7 +64,7 @@ class Compute(Role):
         source_class(self.config.types["source"]).require()
         await self.pool.start()
         self.address = await self.listener.listen(self.address)
-        self.membership.join(member(self.name, self.node, self.address, self.workers))
+        await asyncio.to_thread(self.membership.join, member(self.name, self.node, self.address, self.workers))
         self.log.info("listening", address=self.address, workers=self.workers)
 
     # --- coordinators ---

@@ -7,6 +7,8 @@ nothing left over, what it stored, which is less than it can):
 - below half of the pace that half of the nodes reach for SLOW_LOOKS looks in a row: its share is halved, down to LEAST;
 - above four fifths of it, or without work left over, for GOOD_LOOKS looks in a row: its share is doubled, up to 1.
 
+A raise that is followed by a cut was too much: the next one takes twice as many good looks, up to ten minutes.
+
 Between the two nothing changes. Down is quick and up is slow, and what lies between half and four fifths belongs to
 neither, so a node does not swing from one to the other. A share moves only the lanes that weighted rendezvous hashing
 moves with it.
@@ -18,13 +20,14 @@ from statistics import median_high
 SLOW, GOOD = 0.5, 0.8  # of the others' pace
 SLOW_LOOKS, GOOD_LOOKS = 3, 10
 LEAST = 1 / 16
+MOST_PATIENCE = 64 * GOOD_LOOKS
 SMOOTHING = 0.4  # the weight of the last look
 
 
 class Pace:
     """One node, as it was seen. ``share`` is what it gets of its capacity."""
 
-    __slots__ = ("share", "pace", "slow", "good", "busy")
+    __slots__ = ("share", "pace", "slow", "good", "busy", "patience", "raised")
 
     def __init__(self) -> None:
         self.share = 1.0
@@ -32,6 +35,8 @@ class Pace:
         self.slow = 0  # looks in a row
         self.good = 0
         self.busy = False  # it had work at the last look
+        self.patience = GOOD_LOOKS  # looks that it must be good before it gets more
+        self.raised = False  # the last change was for more
 
     def measure(self, rate: float, busy: bool) -> bool:
         """What it stored since the last look, and whether it has work now. Whether its pace can be told."""
@@ -58,10 +63,15 @@ class Pace:
         share = self.share
         if self.slow >= SLOW_LOOKS:
             self.share = max(LEAST, share / 2)
-        elif self.good >= GOOD_LOOKS:
+            if self.raised:  # that was too much: it is not tried again so soon
+                self.patience = min(MOST_PATIENCE, self.patience * 2)
+        elif self.good >= self.patience:
             self.share = min(1.0, share * 2)
+            if self.raised:
+                self.patience = GOOD_LOOKS  # and the last time it was not too much
         else:
             return False
+        self.raised = self.share > share
         self.slow = self.good = 0
         self.pace = None  # with another share it is another matter
         return self.share != share

@@ -35,7 +35,12 @@ class Disk:
         self._failed = failed
         self._thread = ThreadPoolExecutor(1, "overflow")
         self._queue: Overflow | None = None
-        self.trouble = ""  # why the disk takes nothing more
+        self._trouble = ""
+
+    @property
+    def trouble(self) -> str:
+        """Why the disk takes nothing more, as long as anything waits for it."""
+        return self._trouble if self._spill.waits else ""
 
     async def open(self, opened: Callable[[], Overflow]) -> None:
         """Opens the queue.
@@ -57,14 +62,14 @@ class Disk:
         queue, spill = self._queue, self._spill
         if queue is None:
             return
+        if discards := spill.discards():  # first of all: they make the room that is written to
+            self._do(lambda: self._discard(queue, discards), lambda _: None)
         if entries := spill.writes():
             payloads = [entry.payload for entry in entries if entry.payload is not None]
             self._do(lambda: self._write(queue, payloads), self._written)
         if entries := spill.reads():
             tickets = [entry.ticket for entry in entries if entry.ticket is not None]
             self._do(lambda: [self._read(queue, ticket) for ticket in tickets], self._came_back)
-        if discards := spill.discards():
-            self._do(lambda: self._discard(queue, discards), lambda _: None)
 
     def retry(self) -> None:
         """Called every heartbeat: a disk that was full may have room."""
@@ -90,12 +95,12 @@ class Disk:
 
     def _written(self, result: list[int] | str) -> None:
         if isinstance(result, str):
-            if result != self.trouble:
+            if result != self._trouble:
                 self._log.warning("overflow takes nothing", why=result)
-            self.trouble = result
+            self._trouble = result
             self._spill.refused()
         else:
-            self.trouble = ""
+            self._trouble = ""
             self._spill.written(result)
             self._changed()
 

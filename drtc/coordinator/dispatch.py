@@ -106,12 +106,14 @@ class Dispatch:
         if header.stream != stream:
             self._forget(lane, link)
             due = header.seq  # a lane may have begun with another coordinator; what went there is stored
-        if header.seq != due or header.last < header.first:
-            raise WireError(f"lane {lane}: batch {header.seq} came where {due} was due")
-        self._streams[link, lane] = (header.stream, due + 1)
         state = self._lanes.get(lane)
         if state is None:
             state = self._lanes[lane] = _Lane()
+        elif header.seq > due and not state.queue and not state.flying:
+            due = header.seq  # it was with another coordinator meanwhile; what went there is stored
+        if header.seq != due or header.last < header.first:
+            raise WireError(f"lane {lane}: batch {header.seq} came where {due} was due")
+        self._streams[link, lane] = (header.stream, due + 1)
         entry = Entry(link, header, batch.payload)
         state.queue.append(entry)
         self._waiting.setdefault(lane)
@@ -122,7 +124,6 @@ class Dispatch:
         for key in [key for key in self._streams if key[0] == link]:
             self._forget(key[1], link)
             del self._streams[key]
-        self.spill.forget(link)
 
     def _forget(self, lane: Lane, link: int) -> None:
         state = self._lanes.get(lane)

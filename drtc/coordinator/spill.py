@@ -11,7 +11,7 @@ read at a time; the answers come by ``written``, ``refused`` and ``read``.
 from __future__ import annotations
 
 from collections import Counter
-from typing import Iterable, Sequence
+from typing import Any, Iterable, Sequence
 
 from ..batch import Lane, Payload
 from .entry import Entry, Place
@@ -28,7 +28,8 @@ class Spill:
         self._returns = memory_bytes - self.arrivals
         self._returned = 0  # bytes that came back, or are on their way, and are not answered
         self._fresh: dict[Entry, None] = {}  # the oldest first
-        self._cold: dict[Entry, None] = {}  # on disk, the oldest first
+        self._cold: dict[Lane, dict[Entry, None]] = {}  # on disk, by lane in turn, the oldest first
+        self._warm: Counter[Lane] = Counter()  # of the bytes that came back, how many are whose
         self._away: Counter[Lane] = Counter()  # how many of a lane are anywhere but in memory, to stay there
         self._spilled: Counter[int] = Counter()  # bytes by link that went to disk and are not answered
         self._held: Counter[int] = Counter()  # bytes by link that are here, wherever
@@ -55,17 +56,18 @@ class Spill:
     def done(self, entry: Entry) -> None:
         """It was answered or is forgotten: nobody waits for it."""
         size = entry.header.size
-        self._held[entry.link] -= size
+        _less(self._held, entry.link, size)
         if entry.place is Place.DISK:
-            del self._cold[entry]
+            self._thaw(entry)
             self._discard(entry)
         else:
             self.memory -= size
             if entry.spilled:
                 self._returned -= size
+                _less(self._warm, entry.header.lane, size)
             self._fresh.pop(entry, None)
         if entry.spilled:
-            self._spilled[entry.link] -= size
+            _less(self._spilled, entry.link, size)
         self._move(entry, Place.GONE)
         entry.payload = None
 
@@ -77,11 +79,10 @@ class Spill:
         """Whether a link has more here than any window ever allowed it, and a frame of that size beyond."""
         return self._held[link] > self.arrivals + self._spilled[link] + frame
 
-    def forget(self, link: int) -> None:
-        """The link is gone, and all that it sent and was not under way."""
-        for count in (self._spilled, self._held):
-            if not count[link]:
-                del count[link]
+    @property
+    def waits(self) -> bool:
+        """Whether anything is to be written, or is being written."""
+        return bool(self._fresh or self._writing)
 
     @property
     def _crowded(self) -> bool:
@@ -97,7 +98,8 @@ class Spill:
             for entry in self._fresh:  # there is room again
                 self._move(entry, Place.MEMORY)
             self._fresh.clear()
-        self._writing = _head(self._fresh, min(MOST, self._disk_bytes - self.disk))
+        room = self._disk_bytes - self.disk
+        self._writing = _head(self._fresh, min(MOST, room)) or _head(self._fresh, room)[:1]
         for entry in self._writing:
             del self._fresh[entry]
             self._move(entry, Place.WRITING)
@@ -117,7 +119,7 @@ class Spill:
             self.memory -= size
             self._spilled[entry.link] += size
             self._move(entry, Place.DISK)
-            self._cold[entry] = None
+            self._cold.setdefault(entry.header.lane, {})[entry] = None
         self._writing = []
 
     def refused(self) -> None:
@@ -134,15 +136,32 @@ class Spill:
         self.full = False
 
     def reads(self) -> list[Entry]:
-        """What is to be read now, in this order."""
-        if self._reading or self._returned >= self._returns:
+        """What is to be read now, in this order. Lanes have equal shares of what comes back, so that one whose node
+        hangs does not keep the others on disk."""
+        room = self._returns - self._returned
+        if self._reading or not self._cold or room <= 0:
             return []
-        self._reading = _head(self._cold, min(MOST, self._returns - self._returned)) or _first(self._cold)
-        for entry in self._reading:
-            del self._cold[entry]
-            self.memory += entry.header.size
-            self._returned += entry.header.size
-            self._move(entry, Place.READING)
+        share = self._returns // len(self._cold)
+        room = min(room, MOST)
+        for lane in list(self._cold):
+            queue = self._cold[lane]
+            while queue and self._warm[lane] < share and room > 0:
+                entry = next(iter(queue))
+                size = entry.header.size
+                if size > room and (self._reading or self._returned):
+                    room = 0
+                    break
+                room -= size
+                self._reading.append(entry)
+                self._thaw(entry)
+                self._move(entry, Place.READING)
+                self.memory += size
+                self._returned += size
+                self._warm[lane] += size
+            if lane in self._cold:
+                self._cold[lane] = self._cold.pop(lane)  # behind the others
+            if room <= 0:
+                break
         return list(self._reading)
 
     def read(self, payloads: Iterable[Payload | None]) -> list[Entry]:
@@ -164,6 +183,12 @@ class Spill:
         discards, self._discards = self._discards, []
         return discards
 
+    def _thaw(self, entry: Entry) -> None:
+        lane = entry.header.lane
+        del self._cold[lane][entry]
+        if not self._cold[lane]:
+            del self._cold[lane]
+
     def _discard(self, entry: Entry) -> None:
         assert entry.ticket is not None
         self._discards.append(entry.ticket)
@@ -172,13 +197,10 @@ class Spill:
 
     def _move(self, entry: Entry, place: Place) -> None:
         stays = (Place.MEMORY, Place.GONE)
-        change = (entry.place in stays) - (place in stays)
+        change = (place in stays) - (entry.place in stays)
         entry.place = place
         if change:
-            lane = entry.header.lane
-            self._away[lane] += change
-            if not self._away[lane]:
-                del self._away[lane]
+            _less(self._away, entry.header.lane, change)
 
 
 def _head(entries: dict[Entry, None], most: int) -> list[Entry]:
@@ -193,5 +215,8 @@ def _head(entries: dict[Entry, None], most: int) -> list[Entry]:
     return head
 
 
-def _first(entries: dict[Entry, None]) -> list[Entry]:
-    return [next(iter(entries))] if entries else []
+def _less(counter: Counter[Any], key: Any, size: int) -> None:
+    """Takes away from a count; one that is nothing is forgotten."""
+    counter[key] -= size
+    if not counter[key]:
+        del counter[key]

@@ -259,6 +259,7 @@ class KafkaSource(Source):
                 self._ask_at = now + SILENCE
                 if missed:
                     self._warn(f"{named(self._settings)} answers again")
+                    self._warn("")
             else:
                 self._ask_at = now + self._waiting.tell(named(self._settings))
 

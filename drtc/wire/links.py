@@ -30,9 +30,12 @@ class Links:
         self.peers: dict[str, Peer] = {}  # by node
 
     async def run(self) -> None:
-        """Runs until cancelled."""
+        """Runs until cancelled, or until something raises that is no trouble of the wire's: that is raised here."""
         try:
             while True:
+                for attempt in self._attempts.values():
+                    if attempt.done():
+                        attempt.result()
                 members = {member.address: member for member in self._membership.members(self._role)}
                 for address, member in members.items():
                     if address not in self._attempts:

@@ -67,6 +67,20 @@ def test_a_node_at_half_speed_does_not_flap() -> None:
     assert len(changes) <= 4
 
 
+def test_a_node_that_keeps_up_with_less_and_not_with_more_is_tried_ever_more_seldom() -> None:
+    """With half a share it has nothing left over; with a whole one it is slow."""
+    nodes = {"a": Pace(), "b": Pace()}
+    changes = []
+    for number in range(3600):
+        before = shares(nodes)["b"]
+        alone = before < 1.0
+        balance(nodes, {"a": 100.0, "b": 40.0}, {"a": True, "b": not alone})
+        if shares(nodes)["b"] != before:
+            changes.append(number)
+    assert len(changes) < 30, "once in a quarter of a minute would be 240 and more"
+    assert changes[-1] - changes[-2] > 300 or changes[-2] - changes[-3] > 300
+
+
 def test_a_dispatch_gives_a_slow_node_fewer_lanes() -> None:
     """Two nodes; one of them answers a tenth of what the other does."""
     dispatch = Dispatch(10)

@@ -76,3 +76,21 @@ def test_members_that_drain_leave_nothing_to_be_read_or_sent_again(monkeypatch: 
     monkeypatch.setattr(Parting, "over", property(lambda parting: parting._begun))
     with pytest.raises(AssertionError):
         wrong(range(40))
+
+
+def test_with_answers_that_overtake_events_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer speaks for all that its lane sent before; a task that yields nothing is done before them."""
+    from drtc.compute.plan import Plan, _Task
+
+    answer = Plan._answer
+
+    def overtake(self: Plan, task: _Task) -> None:
+        if not task.open:
+            for lane in task.lanes:
+                queue = self._unanswered[lane]
+                queue.remove(task)
+                queue.appendleft(task)
+        answer(self, task)
+
+    monkeypatch.setattr(Plan, "_answer", overtake)
+    assert wrong(range(60), 300)[1] > 0

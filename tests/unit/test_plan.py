@@ -171,3 +171,36 @@ def test_shares_cuts_and_halves_keep_every_message_once_and_in_order() -> None:
     one, two = halve([batch(0, 9)])
     assert offsets_of(one) + offsets_of(two) == list(range(9))
     assert len(halve([batch(3, 1)])) == 1
+
+
+def test_an_answer_waits_for_those_before_it_in_its_lanes() -> None:
+    """What yields nothing is done at once; but its answer would speak for what is not stored yet."""
+    made = plan(2)
+    made.arrived(1, 1, [batch(0, 5), batch(0, 5, "q")])
+    made.arrived(1, 2, [batch(5, 5, seq=1)])
+    made.arrived(1, 3, [batch(10, 5, seq=2), batch(5, 5, "q", 1)])
+    made.arrived(1, 4, [batch(0, 5, "r")])
+    merges: list[MergeOn] = []
+    replies: list[int] = []
+
+    def obey() -> None:
+        while commands := made.commands():
+            for command in commands:
+                if isinstance(command, MapOn):
+                    parts = PARTS if command.batches[0].header.first == 0 else EMPTY
+                    made.mapped(command.piece, spans_of(command.batches), [parts], EMPTY)
+                elif isinstance(command, MergeOn):
+                    merges.append(command)
+                elif isinstance(command, Reply):
+                    replies.append(command.task)
+
+    obey()
+    assert [merge.spans[0].partition for merge in merges] == ["p", "r"]
+    assert replies == [], "tasks 2 and 3 are done, and stand behind 1"
+    made.merged(0, [merges[1].piece], [1], [0])
+    obey()
+    assert replies == [4], "it has lanes of its own"
+    before = made.bytes
+    made.merged(0, [merges[0].piece], [1], [0])
+    obey()
+    assert replies == [4, 1, 2, 3] and before > 0 and made.bytes == 0

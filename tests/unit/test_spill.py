@@ -83,6 +83,39 @@ def test_more_than_its_half_never_comes_back_at_once_but_something_always_does()
     assert spill.reads() == large[1:]
 
 
+def test_a_lane_that_stands_still_does_not_keep_the_others_on_disk() -> None:
+    spill = Spill(160, 10_000)
+    stuck = [entry(seq, "stuck") for seq in range(50)]
+    good = [entry(seq, "good") for seq in range(50)]
+    for each in [*stuck, *good]:
+        spill.came(each)
+    away = spill.writes()
+    spill.written(range(len(away)))
+    for each in [*stuck, *good]:
+        if each.payload is not None:
+            spill.done(each)  # what never went to disk
+    stored = 0
+    for _ in range(200):
+        back = spill.reads()
+        spill.read([b"x" * 10] * len(back))
+        for each in back:
+            if each.header.partition == "good":
+                spill.done(each)
+                stored += 1
+    assert stored == sum(each in good for each in away)
+    assert spill.memory <= 80, "the other one has its share, and no more"
+
+
+def test_a_batch_that_is_larger_than_a_write_goes_to_disk_too() -> None:
+    spill = Spill(40, 100 << 20)
+    large, small = entry(0, size=9 << 20), entry(1)
+    spill.came(large)
+    spill.came(small)
+    assert spill.writes() == [large]
+    spill.written([1])
+    assert spill.writes() == [small]
+
+
 def test_a_full_disk_keeps_them_in_memory_in_their_order() -> None:
     spill = Spill(40, 1000)
     entries = arrive(spill, 5)
@@ -148,7 +181,8 @@ def test_a_lane_waits_for_its_head() -> None:
     assert not list(dispatch.next())
     spill.reads()
     spill.read([b"x" * 10, b"y" * 10])
-    assert [offsets(task) for task in dispatch.next()] == [[(10, 29)]]
+    [task] = dispatch.next()
+    assert [(header.partition, header.first) for header in task.headers] == [("q", 0), ("p", 10)]
     dispatch.link_lost(1)
     assert spill.disk == 0 and spill.memory == 20  # what is under way
 

@@ -44,9 +44,16 @@ class Sums(drtc.Job):
     last = drtc.Recent(3)
 
     def map(self, event: Any) -> Any:
+        if quiet(event["n"]):
+            return
         yield event["k"], {"events": 1, "last": event["n"]}
         yield event["p"], {"events": 1, "last": event["n"]}
         yield "all", {"events": 1}
+
+
+def quiet(number: int) -> bool:
+    """Whether an event yields nothing. They come in runs, so that whole batches yield nothing and are done at once."""
+    return number % 8 < 4
 
 
 class FlakyStore(MemoryStore):
@@ -538,7 +545,9 @@ class World:
         return found
 
     def events(self, partition: str) -> list[dict[str, Any]]:
-        return [json.loads(value) for _, value in self.messages[partition] if value != b"no json"]
+        """Those that count, in order."""
+        events = [json.loads(value) for _, value in self.messages[partition] if value != b"no json"]
+        return [event for event in events if not quiet(event["n"])]
 
 
 def _shares(send: Any) -> list[bytes]:
