@@ -170,12 +170,13 @@ class Plan:
 
     def link_lost(self, link: int) -> None:
         """The coordinator's connection is gone: what has not left for the store is given up, it comes again."""
+        for tasks in self._unanswered.values():
+            for task in tasks:
+                if task.link == link:
+                    task.link = 0
+                    task.orphan = True
+                    self.orphaned += task.bytes
         for piece in list(self._pieces.values()):
-            if piece.task.link == link:
-                piece.task.link = 0
-                if not piece.task.orphan:
-                    piece.task.orphan = True
-                    self.orphaned += piece.task.bytes
             if piece.task.link == 0 and not piece.sent:
                 if piece.number in self._unmapped:
                     self._unmapped.remove(piece.number)

@@ -27,5 +27,7 @@ class Tally(drtc.Job):
     recent = drtc.Recent(RECENT)
 
     def map(self, entry: Entry) -> Iterator[tuple[str, dict[str, Any]]]:
+        if entry.number < 0:
+            return  # a quiet one
         yield entry.key, {"events": 1, "total": entry.amount, "recent": entry.number}
         yield f"group {entry.number % GROUPS}", {"events": 1, "total": entry.amount}

@@ -33,6 +33,11 @@ class Events:
         return sum(map(len, self.lines))
 
 
+#: after so many events a run of so many in each partition that yield nothing: whole batches of them are done at once,
+#: before those that they stand behind are stored
+QUIET_EVERY, QUIET_RUN = 3000, 1000
+
+
 class Maker:
     """Makes events one by one, the same for the same arguments, and keeps account of what their records must be."""
 
@@ -68,9 +73,12 @@ def make(seed: int, events: int, partitions: int, keys: int = 300) -> Events:
     """The same events for the same arguments."""
     maker = Maker(seed, partitions, keys)
     lines: list[list[tuple[bytes, bytes]]] = [[] for _ in range(partitions)]
-    for _ in range(events):
+    for number in range(events):
         partition, key, line = maker.make()
         lines[partition].append((key, line))
+        if number % QUIET_EVERY == 0:
+            for share in lines:
+                share += [(b"quiet", b"quiet,-1,0")] * QUIET_RUN
     return Events(lines, maker.truth)
 
 

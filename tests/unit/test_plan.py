@@ -204,3 +204,21 @@ def test_an_answer_waits_for_those_before_it_in_its_lanes() -> None:
     made.merged(0, [merges[0].piece], [1], [0])
     obey()
     assert replies == [4, 1, 2, 3] and before > 0 and made.bytes == 0
+
+
+def test_nobody_is_answered_whose_link_is_gone() -> None:
+    """Not even where the task was done, and only waited for one before it."""
+    made = plan(1)
+    made.arrived(1, 1, [batch(0, 5)])
+    made.arrived(2, 1, [batch(5, 5, seq=1)])
+    merges = []
+    for command in made.commands():
+        if isinstance(command, MapOn):
+            parts = PARTS if command.batches[0].header.first == 0 else EMPTY
+            made.mapped(command.piece, spans_of(command.batches), [parts], EMPTY)
+    merges = [command for command in made.commands() if isinstance(command, MergeOn)]
+    made.link_lost(2)
+    assert made.orphaned > 0
+    made.merged(0, [merges[0].piece], [1], [0])
+    assert [command.link for command in made.commands() if isinstance(command, Reply)] == [1]
+    assert (made.bytes, made.orphaned) == (0, 0)

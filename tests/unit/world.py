@@ -109,6 +109,7 @@ class Node:
             if isinstance(command, (MapOn, MergeOn, SupplyTo)):
                 self.workers[command.worker].inbox.append(command)
             elif isinstance(command, Reply):
+                assert command.link in self.links, "an answer to a link that is gone"
                 self.outbox.append((command.link, command.task, command.stored))
             elif isinstance(command, DeadLetterOf):
                 self.plan.mapped(command.piece, [command.span], [EMPTY] * 2, pack_dead([command.letter]))
