@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple, Union
 
-import msgspec
-
 from ..batch import Batch, Counts, Lane, Payload, Stored
 from ..encodings import unpack
 from ..wire.messages import MappedSpan
+from .divide import divide, halve
 from .mapper import DeadLetter
+from .tasks import Task, Tasks
 
 DEPTH = 2  # pieces that a worker has to map: the one in hand and the next
 
@@ -59,36 +59,10 @@ class Reply(NamedTuple):
 Command = Union[MapOn, MergeOn, SupplyTo, DeadLetterOf, Reply]
 
 
-class _Task:
-    __slots__ = ("link", "number", "batches", "open", "spans", "bytes", "orphan")
-
-    def __init__(self, link: int, number: int, batches: list[Batch]) -> None:
-        self.link = link
-        self.number = number
-        self.batches = batches
-        self.open = 0  # pieces that are not stored
-        self.spans: dict[Lane, tuple[float | None, Counts]] = {}
-        self.bytes = sum(len(batch.payload) for batch in batches)
-        self.orphan = False  # its link is gone
-
-    @property
-    def lanes(self) -> list[Lane]:
-        return [batch.header.lane for batch in self.batches]
-
-    def stored(self) -> list[Stored]:
-        """The answer: a word about each of its lanes."""
-        answers = []
-        for batch in self.batches:
-            header = batch.header
-            time, counts = self.spans.get(header.lane, (None, Counts()))
-            answers.append(Stored(header.partition, header.slot, header.stream, header.seq, header.last, time, counts))
-        return answers
-
-
 class _Piece:
     __slots__ = ("number", "task", "batches", "deaths", "mapper", "spans", "parts", "dead", "owed", "sent")
 
-    def __init__(self, number: int, task: _Task, batches: list[Batch]) -> None:
+    def __init__(self, number: int, task: Task, batches: list[Batch]) -> None:
         self.number = number
         self.task = task
         self.batches = batches
@@ -134,12 +108,20 @@ class Plan:
         self._pieces: dict[int, _Piece] = {}
         self._unmapped: deque[int] = deque()
         self._lanes: dict[Lane, deque[int]] = {}  # pieces whose parts have not left, in order
-        self._unanswered: dict[Lane, deque[_Task]] = {}  # in the order in which they came
+        self._tasks = Tasks()
         self._commands: list[Command] = []
         self._number = 0
         self.owners = 0  # workers that own keys; known when the first worker is ready
-        self.bytes = 0  # accepted and not stored
-        self.orphaned = 0  # of these, from links that are gone
+
+    @property
+    def bytes(self) -> int:
+        """Accepted and not answered."""
+        return self._tasks.bytes
+
+    @property
+    def orphaned(self) -> int:
+        """Of these, from links that are gone."""
+        return self._tasks.orphaned
 
     def commands(self) -> list[Command]:
         commands, self._commands = self._commands, []
@@ -149,10 +131,8 @@ class Plan:
 
     def arrived(self, link: int, number: int, batches: list[Batch]) -> None:
         """A coordinator has sent a task: at most one batch for each lane."""
-        task = _Task(link, number, batches)
-        self.bytes += task.bytes
-        for lane in task.lanes:
-            self._unanswered.setdefault(lane, deque()).append(task)
+        task = Task(link, number, batches)
+        self._tasks.add(task)
         idle = sum(worker.ready and not worker.maps for worker in self._workers)
         spread = idle if task.bytes >= self._fork_bytes and not self._unmapped and not self._ordered else 1
         for share in divide(batches, spread):
@@ -162,7 +142,7 @@ class Plan:
                 self._lanes.setdefault(lane, deque()).append(piece.number)
         self._deal()
 
-    def _new(self, task: _Task, batches: list[Batch]) -> _Piece:
+    def _new(self, task: Task, batches: list[Batch]) -> _Piece:
         self._number += 1
         piece = self._pieces[self._number] = _Piece(self._number, task, batches)
         task.open += 1
@@ -170,12 +150,7 @@ class Plan:
 
     def link_lost(self, link: int) -> None:
         """The coordinator's connection is gone: what has not left for the store is given up, it comes again."""
-        for tasks in self._unanswered.values():
-            for task in tasks:
-                if task.link == link:
-                    task.link = 0
-                    task.orphan = True
-                    self.orphaned += task.bytes
+        self._tasks.link_lost(link)
         for piece in list(self._pieces.values()):
             if piece.task.link == 0 and not piece.sent:
                 if piece.number in self._unmapped:
@@ -384,94 +359,12 @@ class Plan:
             self._close(piece)
 
     def _close(self, piece: _Piece) -> None:
-        piece.task.open -= 1
-        self._answer(piece.task)
-
-    def _answer(self, stored: _Task) -> None:
-        """Answers a task that is stored, and those behind it that waited. An answer speaks for all that its lanes sent
-        before, so it waits until that is stored as well: a task that yields little may be done long before it."""
-        candidates = [stored]
-        while candidates:
-            task = candidates.pop()
-            if task.open or any(self._unanswered.get(lane, (None,))[0] is not task for lane in task.lanes):
-                continue
-            self.bytes -= task.bytes
-            if task.orphan:
-                self.orphaned -= task.bytes
-            if task.link:
-                self._commands.append(Reply(task.link, task.number, task.stored()))
-            for lane in task.lanes:
-                queue = self._unanswered[lane]
-                queue.popleft()
-                if queue:
-                    candidates.append(queue[0])
-                else:
-                    del self._unanswered[lane]
+        task = piece.task
+        task.open -= 1
+        self._commands += [Reply(each.link, each.number, each.stored()) for each in self._tasks.done(task) if each.link]
 
     # --- for people ---
 
     def backlog(self) -> dict[str, int]:
         return {"pieces": len(self._pieces), "unmapped": len(self._unmapped), "bytes": self.bytes,
                 "workers": sum(worker.ready for worker in self._workers)}
-
-
-def divide(batches: list[Batch], shares: int) -> list[list[Batch]]:
-    """Deals batches out in at most ``shares`` shares of about the same size. A batch larger than its share is cut by
-    ranges of offsets over the same payload: who unpacks it leaves the rest out."""
-    if shares <= 1:
-        return [batches]
-    goal = sum(len(batch.payload) for batch in batches) / shares
-    found: list[list[Batch]] = [[]]
-    size = 0.0
-    for batch in batches:
-        cuts = min(shares, round(len(batch.payload) / goal)) if goal else 1
-        for each in cut(batch, cuts):
-            if size >= goal and len(found) < shares:
-                found.append([])
-                size = 0.0
-            found[-1].append(each)
-            size += len(batch.payload) / max(1, cuts)
-    return separate(found)
-
-
-def separate(shares: list[list[Batch]]) -> list[list[Batch]]:
-    """Cuts of one lane that came to lie in the same share are made one again: a share has one batch for each lane."""
-    result = []
-    for share in shares:
-        by_lane: dict[Lane, Batch] = {}
-        for batch in share:
-            first = by_lane.get(batch.header.lane)
-            if first is not None:
-                batch = Batch(msgspec.structs.replace(batch.header, first=first.header.first), batch.payload)
-            by_lane[batch.header.lane] = batch
-        result.append(list(by_lane.values()))
-    return result
-
-
-def cut(batch: Batch, cuts: int) -> list[Batch]:
-    """Narrows a batch to equal ranges of offsets, in order."""
-    header = batch.header
-    width = (header.last - header.first + 1) // max(1, cuts)
-    if cuts <= 1 or width == 0:
-        return [batch]
-    starts = [header.first + i * width for i in range(cuts)] + [header.last + 1]
-    return [
-        Batch(msgspec.structs.replace(header, first=start, last=end - 1, count=header.count // cuts), batch.payload)
-        for start, end in zip(starts, starts[1:])
-    ]
-
-
-def halve(batches: list[Batch]) -> list[list[Batch]]:
-    """Two halves of a piece, or the piece alone where it is a single message."""
-    if len(batches) > 1:
-        middle = len(batches) // 2
-        return [batches[:middle], batches[middle:]]
-    header, payload = batches[0]
-    offsets = unpack(header.encoding, payload, header.first, header.last).offsets
-    if len(offsets) < 2:
-        return [batches]
-    middle = offsets[len(offsets) // 2]
-    return [
-        [Batch(msgspec.structs.replace(header, last=middle - 1, count=len(offsets) // 2), payload)],
-        [Batch(msgspec.structs.replace(header, first=middle, count=len(offsets) - len(offsets) // 2), payload)],
-    ]

@@ -80,17 +80,17 @@ def test_members_that_drain_leave_nothing_to_be_read_or_sent_again(monkeypatch: 
 
 def test_with_answers_that_overtake_events_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer speaks for all that its lane sent before; a task that yields nothing is done before them."""
-    from drtc.compute.plan import Plan, _Task
+    from drtc.compute.tasks import Task, Tasks
 
-    answer = Plan._answer
+    done = Tasks.done
 
-    def overtake(self: Plan, task: _Task) -> None:
+    def overtake(self: Tasks, task: Task) -> list[Task]:
         if not task.open:
             for lane in task.lanes:
-                queue = self._unanswered[lane]
+                queue = self._lanes[lane]
                 queue.remove(task)
                 queue.appendleft(task)
-        answer(self, task)
+        return done(self, task)
 
-    monkeypatch.setattr(Plan, "_answer", overtake)
+    monkeypatch.setattr(Tasks, "done", overtake)
     assert wrong(range(60), 300)[1] > 0

@@ -6,8 +6,9 @@ from typing import Callable
 import msgpack
 
 from drtc.batch import Batch, Header
+from drtc.compute.divide import cut, divide, halve
 from drtc.compute.pack import EMPTY, pack_dead, unpack_dead
-from drtc.compute.plan import Command, DeadLetterOf, MapOn, MergeOn, Plan, Reply, cut, divide, halve
+from drtc.compute.plan import Command, DeadLetterOf, MapOn, MergeOn, Plan, Reply
 from drtc.encodings import unpack
 from drtc.encodings.messages import pack
 from drtc.wire.messages import MappedSpan
