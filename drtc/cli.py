@@ -186,6 +186,7 @@ def status(config: Config, form: str, watch: bool) -> None:
     """
     from .commands.show import show_status, watch_status
 
+    _start_logs(config, asks=True)
     (watch_status if watch else show_status)(config, form)
 
 
@@ -202,6 +203,7 @@ def drain(config: Config, node: str, timeout: float) -> None:
     """
     from .commands.drain import drain
 
+    _start_logs(config, asks=True)
     drain(config, node, timeout)
 
 
@@ -274,10 +276,11 @@ def _show_version(context: click.Context) -> None:
     context.exit()
 
 
-def _start_logs(config: Config) -> None:
+def _start_logs(config: Config, asks: bool = False) -> None:
+    """``asks``: the command only asks the others something; it has nothing to tell but trouble."""
     from logging import INFO, WARNING
 
     from .observe.logs import start
 
     watched = "DRTC_SUPERVISED" in os.environ and sys.stderr.isatty()  # there the progress line of drtc run says it
-    start(config.cluster.log, level=WARNING if watched else INFO)
+    start(config.cluster.log, level=WARNING if watched or asks else INFO)

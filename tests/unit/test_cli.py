@@ -314,7 +314,7 @@ def test_replay_names_its_letters(ini: str, arguments: list[str], names: list[st
 
 def test_status_is_a_tree_or_json(ini: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
     found = {"view": "clicks_v1", "members": [{"role": "compute", "node": "n1"}]}
-    role(monkeypatch, "drtc.observe.status", "fetch", lambda config: found)
+    monkeypatch.setattr("drtc.observe.status.fetch", lambda config: found)
     assert "n1" in ran(capsys, "status", "-c", ini)[1]
     assert json.loads(ran(capsys, "status", "-c", ini, "--format", "json")[1]) == found
 
