@@ -76,7 +76,7 @@ def make(seed: int, events: int, partitions: int, keys: int = 300) -> Events:
     for number in range(events):
         partition, key, line = maker.make()
         lines[partition].append((key, line))
-        if number % QUIET_EVERY == 0:
+        if number % QUIET_EVERY == QUIET_EVERY - 1:
             for share in lines:
                 share += [(b"quiet", b"quiet,-1,0")] * QUIET_RUN
     return Events(lines, maker.truth)
