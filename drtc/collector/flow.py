@@ -34,7 +34,7 @@ class Rewind(NamedTuple):
 
 
 class _Lane:
-    __slots__ = ("pending", "bytes", "flying", "coordinator", "seq", "since")
+    __slots__ = ("pending", "bytes", "flying", "coordinator", "seq", "moves", "since")
 
     def __init__(self) -> None:
         self.pending: deque[Chunk] = deque()  # read, not sent
@@ -42,6 +42,7 @@ class _Lane:
         self.flying: deque[tuple[int, int, int, float]] = deque()  # sent, not stored: seq, first offset, bytes, when
         self.coordinator: str | None = None
         self.seq = 0
+        self.moves = 0  # from one coordinator to another; each has a stream of its own, in which nothing is missing
         self.since: float | None = None  # when what is pending was first looked at
 
     @property
@@ -229,10 +230,10 @@ class Flow:
     def stored(self, coordinator: str, answer: Stored) -> None:
         """A coordinator says that a lane is stored up to a batch. Answers about earlier streams say nothing new."""
         state = self._partitions.get(answer.partition)
-        if state is None or answer.stream != self._stream(state):
+        lane = state.lanes.get(answer.slot) if state is not None else None
+        if state is None or lane is None or answer.stream != self._stream(state, lane):
             return
-        lane = state.lanes.get(answer.slot)
-        if lane is None or not lane.flying or answer.seq < lane.flying[0][0]:
+        if not lane.flying or answer.seq < lane.flying[0][0]:
             return
         while lane.flying and lane.flying[0][0] <= answer.seq:
             self._landed(lane, lane.flying.popleft()[2])
@@ -306,6 +307,8 @@ class Flow:
         wanted = self._owners[slot]
         if lane.flying and lane.coordinator != wanted:
             return None
+        if lane.coordinator != wanted and lane.seq:
+            lane.moves += 1
         lane.coordinator = wanted
         return wanted
 
@@ -326,7 +329,7 @@ class Flow:
         lane.since = None
         if lane.pending:
             self._waiting[key] = None
-        header = Header(key.partition, key.slot, self._stream(state), lane.seq, chunks[0].first, chunks[-1].last,
+        header = Header(key.partition, key.slot, self._stream(state, lane), lane.seq, chunks[0].first, chunks[-1].last,
                         count, chunks[0].encoding, size, state.watermark)
         lane.flying.append((lane.seq, header.first, size, now))
         state.sent = max(state.sent, header.last)
@@ -335,8 +338,8 @@ class Flow:
         self.pending -= size
         return header, [chunk.payload for chunk in chunks], size
 
-    def _stream(self, state: _Partition) -> str:
-        return f"{self._session}.{state.epoch}"
+    def _stream(self, state: _Partition, lane: _Lane) -> str:
+        return f"{self._session}.{state.epoch}" + (f".{lane.moves}" if lane.moves else "")
 
     # --- what is known ---
 

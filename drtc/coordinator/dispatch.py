@@ -109,8 +109,6 @@ class Dispatch:
         state = self._lanes.get(lane)
         if state is None:
             state = self._lanes[lane] = _Lane()
-        elif header.seq > due and not state.queue and not state.flying:
-            due = header.seq  # it was with another coordinator meanwhile; what went there is stored
         if header.seq != due or header.last < header.first:
             raise WireError(f"lane {lane}: batch {header.seq} came where {due} was due")
         self._streams[link, lane] = (header.stream, due + 1)

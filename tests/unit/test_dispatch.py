@@ -74,21 +74,6 @@ def test_a_gap_in_a_stream_is_refused() -> None:
         dispatch.accept(1, batch(2))
 
 
-def test_a_lane_that_was_elsewhere_meanwhile_goes_on_where_it_is() -> None:
-    """Its coordinator went and came back: what was sent to others in between is stored."""
-    dispatch = with_node()
-    dispatch.accept(1, batch(0))
-    [task] = dispatch.next()
-    with pytest.raises(WireError, match="batch 5 came where 1 was due"):
-        dispatch.accept(1, batch(5))
-    dispatch.answered("n1", task.number, stored(task))
-    dispatch.accept(1, batch(5))
-    with pytest.raises(WireError, match="batch 7 came where 6 was due"):
-        dispatch.accept(1, batch(7))
-    with pytest.raises(WireError, match="batch 5 came where 6 was due"):
-        dispatch.accept(1, batch(5))
-
-
 def test_unanswered_batches_of_a_lost_node_go_out_again_in_order() -> None:
     dispatch = with_node(places=3, size=10)
     for seq in range(4):

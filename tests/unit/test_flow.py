@@ -4,8 +4,9 @@ from __future__ import annotations
 import itertools
 from collections import deque
 
-from drtc.batch import Chunk, Counts, Stored
+from drtc.batch import Batch, Chunk, Counts, Stored
 from drtc.collector.flow import Flow, Send
+from drtc.coordinator.dispatch import Dispatch
 
 
 def chunk(first: int, last: int, partition: str = "p", size: int = 10, encoding: str = "lines") -> Chunk:
@@ -273,3 +274,27 @@ def test_a_drain_sends_what_waits_below_what_was_sent() -> None:
             flow.stored("c", Stored("p", header.slot, header.stream, header.seq, header.last, None, Counts()))
         sent += flow.sends(0.0)
     assert flow.settled(["p"]) and flow.frontiers() == {"p": 4} and flow.drained("p")
+
+
+def test_a_lane_that_comes_back_to_a_coordinator_is_welcome_there() -> None:
+    """Each stay is a stream of its own: a coordinator that missed what went to others in between misses nothing."""
+    made = flow()
+    places = {"a": Dispatch(1000), "b": Dispatch(1000)}
+    streams = []
+    for turn in range(12):
+        if turn % 4 == 2:
+            made.link_up("b", 1000)
+        if turn % 4 == 0 and turn:
+            made.link_down("b")  # nothing was in flight there
+        made.read(1, "p", 16 * turn + 15, [(slot, chunk(16 * turn + slot, 16 * turn + slot)) for slot in range(16)])
+        for send in made.sends(0.0):
+            for which, header in enumerate(send.headers):
+                places[send.coordinator].accept(1, Batch(header, b"x" * header.size))
+                streams.append((header.slot, send.coordinator, header.stream))
+                answer(send, made, which)
+        if turn % 4 == 3:
+            places["b"] = Dispatch(1000)
+    assert made.frontiers() == {"p": 16 * 12}
+    moved = {slot for slot, place, _ in streams if place == "b"}
+    assert moved and len({stream for slot, _, stream in streams if slot in moved}) > 3
+    assert {stream for slot, _, stream in streams if slot not in moved} == {"session.1"}
