@@ -34,6 +34,7 @@ class Disk:
         self._lost = lost
         self._failed = failed
         self._thread = ThreadPoolExecutor(1, "overflow")
+        self._opened: Callable[[], Overflow] | None = None
         self._queue: Overflow | None = None
         self._trouble = ""
 
@@ -48,6 +49,7 @@ class Disk:
         Raises:
             QueueError: the directory cannot be used, or somebody has it.
         """
+        self._opened = opened
         self._queue = await asyncio.get_running_loop().run_in_executor(self._thread, opened)
 
     async def close(self) -> None:
@@ -93,12 +95,14 @@ class Disk:
 
         future.add_done_callback(finish)
 
-    def _written(self, result: list[int] | str) -> None:
-        if isinstance(result, str):
-            if result != self._trouble:
-                self._log.warning("overflow takes nothing", why=result)
-            self._trouble = result
+    def _written(self, result: list[int] | DrtcError) -> None:
+        if isinstance(result, DrtcError):
+            if str(result) != self._trouble:
+                self._log.warning("overflow takes nothing", why=str(result))
+            self._trouble = str(result)
             self._spill.refused()
+            if not result.retryable:
+                self._renew()
         else:
             self._trouble = ""
             self._spill.written(result)
@@ -109,15 +113,33 @@ class Disk:
             self._lost(entry)
         self._changed()
 
+    def _renew(self) -> None:
+        """The files do not work any more: begins with new ones. What is in the old ones is sent again."""
+        queue, opened = self._queue, self._opened
+        assert queue is not None and opened is not None
+
+        def renew() -> Overflow:
+            queue.close()
+            return opened()
+
+        def done(renewed: Overflow) -> None:
+            self._queue = renewed
+            self._log.warning("overflow made anew")
+            self._spill.retry()
+
+        for entry in self._spill.on_disk():
+            self._lost(entry)
+        self._do(renew, done)
+
     # --- on the thread ---
 
     @staticmethod
-    def _write(queue: Overflow, payloads: Sequence[Payload]) -> list[int] | str:
+    def _write(queue: Overflow, payloads: Sequence[Payload]) -> list[int] | DrtcError:
         """The numbers, or why nothing was written."""
         try:
             return queue.append(payloads)
         except DrtcError as error:
-            return str(error)
+            return error
 
     def _read(self, queue: Overflow, ticket: int) -> Payload | None:
         try:

@@ -178,6 +178,10 @@ class Spill:
         self._reading = []
         return lost
 
+    def on_disk(self) -> list[Entry]:
+        """All that waits there, or is on its way back."""
+        return [*self._reading, *(entry for queue in self._cold.values() for entry in queue)]
+
     def discards(self) -> list[int]:
         """Numbers that the disk need not keep any longer."""
         discards, self._discards = self._discards, []

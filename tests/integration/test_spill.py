@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sqlite3
 import subprocess
@@ -75,6 +76,18 @@ def test_a_coordinator_that_dies_with_a_full_disk_loses_nothing(cluster: Gated) 
     run.await_words("reading again")
     until(lambda: coordinator(cluster).get("disk", 0) > BURST, "the burst lies on disk again")
     finish(cluster, run)
+
+
+@pytest.mark.parametrize("cluster", ["diskcache"], indirect=True)  # sqlite has so little still in memory
+def test_files_that_do_not_work_any_more_are_made_anew(cluster: Gated) -> None:
+    run = fill(cluster)
+    for path in (cluster.directory / ".drtc" / "overflow").rglob("*.db"):
+        os.truncate(path, path.stat().st_size // 2)
+    cluster.close_gate(6000)  # a little of it comes back, is damaged, and is sent again
+    run.await_words("overflow made anew")
+    until(lambda: coordinator(cluster).get("disk", 0) > BURST // 2, "what is sent again lies on disk")
+    finish(cluster, run)
+    assert "reading again" in run.said
 
 
 @pytest.mark.parametrize("cluster", ["diskcache"], indirect=True)  # sqlite lets nobody else at its file
