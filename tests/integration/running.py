@@ -21,6 +21,17 @@ from drtc.wire.security import prove
 ROOT = Path(__file__).parents[2]
 PATIENCE = 30.0  # seconds; for what takes milliseconds on a quiet machine
 T = TypeVar("T")
+#: the simplest Job there is
+ANY_JOB = """
+import drtc
+
+class Job(drtc.Job):
+    decode = drtc.text()
+    events = drtc.Count()
+
+    def map(self, line):
+        yield line, {"events": 1}
+"""
 
 
 def until(look: Callable[[], T], what: str, patience: float = PATIENCE) -> T:

@@ -19,18 +19,8 @@ from drtc.wire.messages import (
     NONCE_BYTES, Answer, Batches, Beat, Challenge, Hello, Merge, Message, Refused, StatusReply, StatusRequest, Stop,
     Welcome, Window)
 
-from .running import Caller, Cluster, Process, until
+from .running import ANY_JOB, Caller, Cluster, Process, until
 
-JOB = """
-import drtc
-
-class Job(drtc.Job):
-    decode = drtc.text()
-    events = drtc.Count()
-
-    def map(self, line):
-        yield line, {"events": 1}
-"""
 SECRET = "open sesame"
 HEADER = Header("p", 0, "s.1", 0, 0, 9, 10, "messages", 3)
 
@@ -72,7 +62,7 @@ class Roles:
 @pytest.fixture(scope="module")
 def roles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Roles]:
     directory = tmp_path_factory.mktemp("wire")
-    with Cluster(directory, JOB, sections(directory), {"DRTC_CLUSTER_SECRET": SECRET}) as cluster:
+    with Cluster(directory, ANY_JOB, sections(directory), {"DRTC_CLUSTER_SECRET": SECRET}) as cluster:
         yield Roles(cluster)
 
 
@@ -311,7 +301,7 @@ def test_a_peer_that_turns_bad_is_cut_off(roles: Roles, frame: bytes, why: str) 
 def test_a_peer_that_falls_silent_is_given_up(tmp_path: Path) -> None:
     settings = sections(tmp_path)
     settings["cluster"] |= {"heartbeat": 0.2, "timeout": 1}
-    with Cluster(tmp_path, JOB, settings) as cluster:
+    with Cluster(tmp_path, ANY_JOB, settings) as cluster:
         coordinator = cluster.start("coordinator")
         caller = Caller(coordinator.await_words(r"listening .*address=(\S+)")[1])
         assert isinstance(caller.greet("collector"), Welcome)
@@ -326,7 +316,7 @@ def brisk(tmp_path: Path) -> Iterator[tuple[Process, str]]:
     """A coordinator that gives up after a second, and its address."""
     settings = sections(tmp_path)
     settings["cluster"] |= {"heartbeat": 0.2, "timeout": 1, "max_connections": 3, "max_connections_per_address": 2}
-    with Cluster(tmp_path, JOB, settings) as cluster:
+    with Cluster(tmp_path, ANY_JOB, settings) as cluster:
         coordinator = cluster.start("coordinator")
         yield coordinator, coordinator.await_words(r"listening .*address=(\S+)")[1]
         assert "Traceback" not in coordinator.said
@@ -413,7 +403,7 @@ def test_no_file_descriptor_left_is_waited_out(tmp_path: Path, loop: str) -> Non
     def few() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (48, 48))
 
-    with Cluster(tmp_path, JOB, sections(tmp_path)) as cluster:
+    with Cluster(tmp_path, ANY_JOB, sections(tmp_path)) as cluster:
         if loop == "asyncio":
             (tmp_path / "uvloop.py").write_text("raise ImportError")
             cluster.environ["PYTHONPATH"] += f":{tmp_path}"
@@ -431,7 +421,7 @@ def test_no_file_descriptor_left_is_waited_out(tmp_path: Path, loop: str) -> Non
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
 @pytest.mark.parametrize("role", ["coordinator", "compute"])
 def test_strangers_are_not_listened_to_without_a_secret(tmp_path: Path, role: str, host: str) -> None:
-    with Cluster(tmp_path, JOB, sections(tmp_path)) as cluster:
+    with Cluster(tmp_path, ANY_JOB, sections(tmp_path)) as cluster:
         shown = f"[{host}]" if ":" in host else host
         text = cluster.ask(role, "--listen", f"{shown}:0", code=7)
     assert f"refusing to listen on {host} without a secret: set [cluster] secret" in text
@@ -439,7 +429,7 @@ def test_strangers_are_not_listened_to_without_a_secret(tmp_path: Path, role: st
 
 
 def test_a_secret_that_can_be_guessed_is_not_enough_beyond_loopback(tmp_path: Path) -> None:
-    with Cluster(tmp_path, JOB, sections(tmp_path), {"DRTC_CLUSTER_SECRET": "fifteen letters"}) as cluster:
+    with Cluster(tmp_path, ANY_JOB, sections(tmp_path), {"DRTC_CLUSTER_SECRET": "fifteen letters"}) as cluster:
         text = cluster.ask("coordinator", "--listen", "0.0.0.0:0", code=7)
     assert "refusing to listen on 0.0.0.0 with a secret of 15 characters, which can be guessed" in text
 
@@ -450,12 +440,12 @@ def test_a_secret_that_can_be_guessed_is_not_enough_beyond_loopback(tmp_path: Pa
     ("a..b:0", "the host 'a..b' is not known here"),
 ])
 def test_an_address_that_is_not_ours_is_a_sentence(tmp_path: Path, address: str, why: str) -> None:
-    with Cluster(tmp_path, JOB, sections(tmp_path), {"DRTC_CLUSTER_SECRET": "0123456789abcdef"}) as cluster:
+    with Cluster(tmp_path, ANY_JOB, sections(tmp_path), {"DRTC_CLUSTER_SECRET": "0123456789abcdef"}) as cluster:
         assert why in cluster.ask("coordinator", "--listen", address, code=7)
 
 
 def test_a_port_in_use_is_a_sentence(tmp_path: Path) -> None:
-    with Cluster(tmp_path, JOB, sections(tmp_path)) as cluster, socket.create_server(("127.0.0.1", 0)) as taken:
+    with Cluster(tmp_path, ANY_JOB, sections(tmp_path)) as cluster, socket.create_server(("127.0.0.1", 0)) as taken:
         address = "127.0.0.1:%d" % taken.getsockname()[1]
         text = cluster.ask("coordinator", "--listen", address, code=7)
     assert f"cannot listen on {address}: Address already in use; set another [coordinator] listen" in text
