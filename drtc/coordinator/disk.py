@@ -37,6 +37,8 @@ class Disk:
         self._opened: Callable[[], Overflow] | None = None
         self._queue: Overflow | None = None
         self._trouble = ""
+        self._broken = False  # its files do not work, and new ones are not made yet
+        self._renewing = False
 
     @property
     def trouble(self) -> str:
@@ -62,7 +64,7 @@ class Disk:
     def step(self) -> None:
         """Begins what is to be done. Called after everything that may have changed it."""
         queue, spill = self._queue, self._spill
-        if queue is None:
+        if queue is None or self._broken:
             return
         if discards := spill.discards():  # first of all: they make the room that is written to
             self._do(lambda: self._discard(queue, discards), lambda _: None)
@@ -74,8 +76,10 @@ class Disk:
             self._do(lambda: [self._read(queue, ticket) for ticket in tickets], self._came_back)
 
     def retry(self) -> None:
-        """Called every heartbeat: a disk that was full may have room."""
-        if self._spill.full:
+        """Called every heartbeat: a disk that was full may have room, and one that did not work may work."""
+        if self._broken:
+            self._renew()
+        elif self._spill.full:
             self._spill.retry()
             self.step()
 
@@ -97,16 +101,22 @@ class Disk:
 
     def _written(self, result: list[int] | DrtcError) -> None:
         if isinstance(result, DrtcError):
-            if str(result) != self._trouble:
-                self._log.warning("overflow takes nothing", why=str(result))
-            self._trouble = str(result)
+            self._refused(result)
             self._spill.refused()
             if not result.retryable:
+                self._broken = True
+                for entry in self._spill.on_disk():  # what is in the old files is sent again
+                    self._lost(entry)
                 self._renew()
         else:
             self._trouble = ""
             self._spill.written(result)
             self._changed()
+
+    def _refused(self, error: DrtcError) -> None:
+        if str(error) != self._trouble:
+            self._log.warning("overflow takes nothing", why=str(error))
+        self._trouble = str(error)
 
     def _came_back(self, payloads: list[Payload | None]) -> None:
         for entry in self._spill.read(payloads):
@@ -114,22 +124,22 @@ class Disk:
         self._changed()
 
     def _renew(self) -> None:
-        """The files do not work any more: begins with new ones. What is in the old ones is sent again."""
+        """The files do not work any more: begins with new ones, or tries again with the next heartbeat."""
         queue, opened = self._queue, self._opened
-        assert queue is not None and opened is not None
+        if queue is None or opened is None or self._renewing:
+            return
 
-        def renew() -> Overflow:
-            queue.close()
-            return opened()
-
-        def done(renewed: Overflow) -> None:
-            self._queue = renewed
+        def renewed(result: Overflow | DrtcError) -> None:
+            self._renewing = False
+            if isinstance(result, DrtcError):
+                self._refused(result)
+                return
+            self._queue, self._broken = result, False
             self._log.warning("overflow made anew")
             self._spill.retry()
 
-        for entry in self._spill.on_disk():
-            self._lost(entry)
-        self._do(renew, done)
+        self._renewing = True
+        self._do(lambda: self._reopen(queue, opened), renewed)
 
     # --- on the thread ---
 
@@ -138,6 +148,15 @@ class Disk:
         """The numbers, or why nothing was written."""
         try:
             return queue.append(payloads)
+        except DrtcError as error:
+            return error
+
+    @staticmethod
+    def _reopen(queue: Overflow, opened: Callable[[], Overflow]) -> Overflow | DrtcError:
+        """The new queue, or why there is none."""
+        try:
+            queue.close()
+            return opened()
         except DrtcError as error:
             return error
 

@@ -23,16 +23,20 @@ def open_overflow(kind: str, directory: Path, disk_bytes: int, durable: bool, na
     Raises:
         QueueError: the directory cannot be used, is in use, or (durable) held damaged files, which were set aside.
     """
-    from .place import Place, sweep
+    from .place import Place, alone, sweep
     from .queue import DiskQueue
 
     shelf = getattr(import_module(f"{__name__}.{kind}"), _SHELVES[kind])
     parent = Path(os.path.abspath(directory))
     root = parent / _folder(name) if name else parent
-    place = Place(root, durable)
+    if name:
+        with alone(parent):  # or what one owner opens this moment, another would sweep away
+            place = Place(root, durable)
+            if not durable:
+                sweep(parent, root)
+    else:
+        place = Place(root, durable)
     try:
-        if name and not durable:
-            sweep(parent, root)
         return DiskQueue(place, lambda files: shelf(files / shelf.name, durable), disk_bytes)
     except BaseException:
         place.close()

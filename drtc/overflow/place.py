@@ -46,13 +46,13 @@ class Place:
         self._reserved = False
         self._disposable = False  # until it is certain that what is there is a cache
         self.log = Log("overflow", directory=str(root))
-        with self._speaking():
-            self._make()
+        with _speaking(root):
+            root.mkdir(0o700, parents=True, exist_ok=True)
             refuse_remote(root)
             self._refuse_strangers()
-            self._lock = self._locked()
+            self._lock = _locked(root)
         try:
-            with self._speaking():
+            with _speaking(self.root):
                 self._settle_mode()
                 self._report()
         except BaseException:
@@ -61,7 +61,7 @@ class Place:
 
     def begin(self) -> tuple[Path, int]:
         """An empty directory to make new files in, and the number of their first item."""
-        with self._speaking():
+        with _speaking(self.root):
             era_file = self.root / "era"
             text = era_file.read_text().strip() if era_file.exists() else "0"
             if not text.isdecimal():
@@ -77,7 +77,7 @@ class Place:
 
     def establish(self, draft: Path) -> None:
         """The new files are whole: from here on they are the queue."""
-        with self._speaking():
+        with _speaking(self.root):
             self._settle(draft)
             os.rename(draft, self.queue)
             self._settle(self.root, self.root.parent)
@@ -93,7 +93,7 @@ class Place:
 
     def set_aside(self) -> Path:
         """Puts the whole queue out of the way and returns where it is now."""
-        with self._speaking():
+        with _speaking(self.root):
             now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
             kept = self.root / f"damaged-{now}"
             os.rename(self.queue, kept)
@@ -125,16 +125,6 @@ class Place:
             if self._disposable:
                 shutil.rmtree(self.queue, ignore_errors=True)
             os.close(lock)
-
-    def _make(self) -> None:
-        self.root.mkdir(0o700, parents=True, exist_ok=True)
-
-    def _locked(self) -> int:
-        try:
-            return _locked(self.root)
-        except FileNotFoundError:  # swept away this moment: nobody was using it
-            self._make()
-            return _locked(self.root)
 
     def _refuse_strangers(self) -> None:
         found = os.stat(self.root)
@@ -186,17 +176,25 @@ class Place:
         os.replace(draft, path)
         self._settle(path.parent)
 
-    @contextmanager
-    def _speaking(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise QueueError(f"{self.root}: the queue cannot lie here: {error.strerror}: set another "
-                             "directory") from error
+
+@contextmanager
+def alone(parent: Path) -> Iterator[None]:
+    """While it lasts no other process opens or sweeps the directories in ``parent``."""
+    with _speaking(parent):
+        parent.mkdir(parents=True, exist_ok=True)
+        opened = os.open(parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(opened)
 
 
 def sweep(parent: Path, own: Path) -> None:
-    """Removes the caches that processes left which are gone: their names may never come again."""
+    """Removes the caches that processes left which are gone: their names may never come again.
+
+    To be called while ``alone``: a directory is nobody's for a moment before its owner has locked it.
+    """
     for mode in parent.glob("*/mode"):
         root = mode.parent
         try:
@@ -240,10 +238,7 @@ def file_system(path: Path, mounts: Path = _MOUNTS) -> str:
 
 
 def _locked(root: Path) -> int:
-    """The descriptor of the lock file, locked; the lock ends with the process, however that ends.
-
-    Raises FileNotFoundError where the directory was removed in the same moment.
-    """
+    """The descriptor of the lock file, locked; the lock ends with the process, however that ends."""
     lock = os.open(root / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -252,12 +247,17 @@ def _locked(root: Path) -> int:
         os.close(lock)
         raise QueueError(f"{root}: process {owner} uses this queue: stop it, or give this one another name or "
                          "another directory") from None
-    if os.fstat(lock).st_nlink == 0:
-        os.close(lock)
-        raise FileNotFoundError(root)
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
     return lock
+
+
+@contextmanager
+def _speaking(root: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise QueueError(f"{root}: the queue cannot lie here: {error.strerror}: set another directory") from error
 
 
 def _private(path: str, flags: int) -> int:

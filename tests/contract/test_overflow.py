@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Iterator
 
@@ -265,6 +266,16 @@ def test_caches_of_dead_owners_are_removed_and_nothing_else(queue: Queue, opened
     assert not (parent / "dead").exists()
     assert (parent / "journal/queue/x").exists() and (parent / "stranger/queue/x").exists()
     assert opened.pending() == kept and opened.read(kept[0]) == b"a"
+
+
+def test_owners_that_open_at_once_do_not_sweep_one_another_away(queue: Queue) -> None:
+    def again_and_again(name: str) -> None:
+        for _ in range(20):
+            queue.open(name=name, durable=False).close()
+
+    with ThreadPoolExecutor(4) as threads:
+        for owner in [threads.submit(again_and_again, f"coordinator-{number}") for number in range(4)]:
+            owner.result()
 
 
 def test_a_durable_queue_is_not_emptied_by_mistake(queue: Queue) -> None:
