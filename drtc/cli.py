@@ -257,6 +257,17 @@ def replay_dead(config: Config, letters: tuple[str, ...], everything: bool) -> N
     replay_letters(config, list(letters))
 
 
+@drtc.command("init-store")
+@configured
+def init_store(config: Config) -> None:
+    """Make what the job needs in its store: tables, indexes, sets.
+
+    What is there already is left as it is. Roles do the same at their start; this is for those whose roles may not."""
+    from .commands.init_store import init_store
+
+    init_store(config)
+
+
 @drtc.command()
 @configured
 @click.option("--yes", is_flag=True, help="Do not ask.")

@@ -151,14 +151,18 @@ class _Draft:
 
         registry = sources if family == "source" else stores
         entry = self.entries.get(Place(family, "type"))
-        known = listed(sorted(registry.NAMES), "or")
+        if entry is not None and (entry.text in registry.own_names() or entry.text in registry.names()):
+            try:
+                return registry.settings_class(entry.text), entry.text
+            except ConfigError as error:
+                self.problems.append(f"{entry.origin}: {error}")
+                return None, ""
+        known = listed(sorted(registry.names()), "or")
         if entry is None:
             self.problems.append(f"{self.path}: [{family}] type: missing, must be {known}")
-        elif entry.text not in registry.NAMES:
-            self.problems.append(f"{entry.origin}: [{family}] type: must be {known}, not {entry.text!r}"
-                                 + did_you_mean(entry.text, registry.NAMES))
         else:
-            return registry.settings_class(entry.text), entry.text
+            self.problems.append(f"{entry.origin}: [{family}] type: must be {known}, not {entry.text!r}"
+                                 + did_you_mean(entry.text, registry.names()))
         return None, ""
 
     def _section(self, section: str, cls: type, keys: Mapping[str, Sequence[str]]) -> Any:

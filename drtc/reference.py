@@ -44,7 +44,7 @@ def pages() -> Iterator[str]:
             yield _section(f"[{section}]", CLASSES[section])
         elif section != OPTIONS:
             registry = sources if section == "source" else stores
-            for name in sorted(registry.NAMES):
+            for name in sorted(registry.own_names()):
                 yield _section(f"[{section}] type = {name}", registry.settings_class(name))
 
 

@@ -6,14 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..compute.letters import dead_view
-from ..compute.records import lanes_view
 from ..errors import ClusterError, DrtcError, StoreError, StoreUnavailable
 from ..observe.tables import counted
 from ..sources import SourceContext, make_source
 from ..sources.base import Source
-from ..stores.offsets import view_of as offsets_view
-from .results import opened
+from .results import companions, opened
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -30,11 +27,8 @@ def reset(config: Config, yes: bool) -> None:
     with opened(config) as (store, view):
         source = make_source(config.source, SourceContext(config.base, view.name, None, True))
         elsewhere = type(source).forget is not Source.forget
-        # In this order a reset that dies half-way leaves what the next run makes whole: without offsets everything is
-        # read again, and fences, whose lane numbers go last, still say what is in a record that was left.
-        companions = {"committed offset": offsets_view(view.name), "record": view,
-                      "dead letter": dead_view(view.name), "lane number": lanes_view(view.name)}
-        counts = [_count(store, each, noun) for noun, each in companions.items() if noun != "lane number"]
+        views = companions(view)
+        counts = [_count(store, each, noun) for noun, each in views.items() if noun != "lane number"]
         click.echo(f"reset drops {view.name} from {config.types['store']}: {', '.join(counts)}"
                    + (f"; and what the {config.types['source']} source has committed" if elsewhere else ""))
         if not yes:
@@ -42,7 +36,7 @@ def reset(config: Config, yes: bool) -> None:
                 raise click.UsageError("reset asks before it drops, and nobody can answer here: say --yes")
             click.confirm("Everything is counted anew at the next run. Drop it?", abort=True)
         source.forget()
-        for each in companions.values():
+        for each in views.values():
             store.drop(each)
         click.echo("dropped")
 

@@ -33,6 +33,20 @@ def opened(config: Config) -> Iterator[Results]:
         store.close()
 
 
+def companions(view: View) -> dict[str, View]:
+    """The view and what stands beside it in the store, by what its rows are.
+
+    In this order a removal that dies half-way leaves what the next run makes whole: without offsets everything is read
+    again, and fences, whose lane numbers come last, still say what is in a record that was left.
+    """
+    from ..compute.letters import dead_view
+    from ..compute.records import lanes_view
+    from ..stores.offsets import view_of as offsets_view
+
+    return {"committed offset": offsets_view(view.name), "record": view, "dead letter": dead_view(view.name),
+            "lane number": lanes_view(view.name)}
+
+
 def view_of(config: Config) -> View:
     """The view of the configured Job and version."""
     from ..compute.records import Layout

@@ -16,7 +16,9 @@ _REGISTRY: Registry[Source] = Registry("source", __name__, {
     "kafka": Entry("kafka", "KafkaSettings", "KafkaSource"),
 })
 
-NAMES = _REGISTRY.names
+#: the values that ``type`` can have
+names = _REGISTRY.names
+own_names = _REGISTRY.own_names
 settings_class = _REGISTRY.settings_class
 source_class = _REGISTRY.part_class
 #: the source for its settings and a SourceContext, not yet opened: its reader does that

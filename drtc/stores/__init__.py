@@ -14,7 +14,9 @@ _REGISTRY: Registry[Store] = Registry("store", __name__, {
     "sqlite": Entry("sqlite", "SQLiteSettings", "SQLiteStore"),
 })
 
-NAMES = _REGISTRY.names
+#: the values that ``type`` can have
+names = _REGISTRY.names
+own_names = _REGISTRY.own_names
 settings_class = _REGISTRY.settings_class
 #: the store for its settings and the directory that relative paths are relative to, not opened
 make_store = _REGISTRY.make

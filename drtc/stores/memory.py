@@ -8,6 +8,7 @@ from typing import Iterable, Iterator, Sequence
 
 from ..errors import StoreError, StoreUnavailable
 from .base import Id, Key, Row, Store, View
+from .ids import order, shares
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +82,8 @@ class MemoryStore(Store):
              limit: int | None = None) -> Iterator[Row]:
         with self._content.lock:
             found = [row for row in self._rows(view).values()
-                     if (key is None or row.id.key == key) and (during is None or _shares(row, *during))]
-        return iter(sorted(found, key=_order)[:limit])
+                     if (key is None or row.id.key == key) and (during is None or shares(row, *during))]
+        return iter(sorted(found, key=lambda row: order(row.id))[:limit])
 
     def delete(self, view: View, ids: Iterable[Id]) -> None:
         with self._content.lock:
@@ -113,13 +114,3 @@ class MemoryStore(Store):
             return self._content.rows[view.name]
         except KeyError:
             raise StoreError(f"the view {view.name} does not exist (was it reset while in use?): start again") from None
-
-
-def _order(row: Row) -> tuple[bool, Key, float]:
-    return isinstance(row.id.key, str), row.id.key, row.id.start or 0.0
-
-
-def _shares(row: Row, begin: float, end: float) -> bool:
-    if row.id.start is None or row.end is None:
-        return False
-    return row.end > begin and (row.id.start < end or row.id.start <= begin)

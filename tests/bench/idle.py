@@ -23,7 +23,7 @@ from .roles import Roles, Sections, least_squares
 from .staging import package
 
 PARTITIONS, SLOTS = 4, 16
-WEIGHT = 3.0  # of a real node with one worker, as it tells its coordinators
+WEIGHT = 1.0  # of a real node with one worker, as it tells its coordinators
 PATIENCE = 180.0
 FLAT = 1.1  # times the cost of an event with one node
 PAPER = 1_000  # nodes
@@ -113,7 +113,7 @@ class Case:
         return {role: now[role] - cpu[role] for role in now}, took
 
     def _counted(self) -> int:
-        return steps.counted(steps.read(self.roles.results)) + self.heard()["events"]
+        return steps.counted(steps.read(self.roles.results)) + self.heard()["events"]  # idle nodes should get none
 
     def close(self) -> None:
         if self._idle is not None:
@@ -144,8 +144,7 @@ def measure(case: Case, report: Report, events: int, seconds: float) -> dict[str
     dealt = case.heard()["events"]
     name = f"{case.nodes} nodes"
     found = steps.read(roles.results)
-    right = not steps.disordered(found) if dealt else report.check(name, found, steps.truth(events))
-    report.right &= right
+    right = report.check(name, found, steps.truth(events))  # what was dealt to an idle node is missing
     measured: dict[str, Any] = {
         "nodes": case.nodes, "events": events, "seconds": took, "dealt_to_idle_nodes": dealt, "right": right,
         "idle_cpu_ms": {role: 1000 * each for role, each in idle.items()}, "heard": heard,

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Iterator, TypeVar
 
 from drtc.overflow import NAMES, open_overflow
-from drtc.settings import Overflow
 
 from .report import Report, middle, spread
 
@@ -16,6 +15,7 @@ Thing = TypeVar("Thing")
 KiB, MiB = 1 << 10, 1 << 20
 SIZES = (4 * KiB, 32 * KiB, 256 * KiB, MiB, 4 * MiB)
 MOST = 400  # items of one run
+ROOM = 1 << 40  # bytes, more than is ever written
 DISK = "write + fsync"
 
 
@@ -29,9 +29,8 @@ def run(rounds: int, megabytes: int, group: int, directory: str | None) -> int:
         for turn in range(rounds):
             for kind, mode in [*systems[turn % 4:], *systems[:turn % 4], (DISK, "durable")]:
                 with tempfile.TemporaryDirectory(prefix="drtc-bench-", dir=directory) as place:
-                    settings = Overflow(kind, place, 1 << 40)  # type: ignore[arg-type]
                     times = (_disk(place, items) if kind == DISK else
-                             _queue(report, settings, mode == "durable", items, group))
+                             _queue(report, kind, Path(place), mode == "durable", items, group))
                 each = {what: seconds / len(items) * 1e3 for what, seconds in times.items()}
                 measured.setdefault((size, kind, mode), []).append(each)
                 report.run(type=kind, mode=mode, size=size, items=len(items), group=group,
@@ -53,9 +52,10 @@ def run(rounds: int, megabytes: int, group: int, directory: str | None) -> int:
     return report.close()
 
 
-def _queue(report: Report, settings: Overflow, durable: bool, items: list[bytes], group: int) -> dict[str, float]:
+def _queue(report: Report, kind: str, place: Path, durable: bool, items: list[bytes],
+           group: int) -> dict[str, float]:
     """Seconds for writing and for draining all; CPU seconds for both."""
-    queue = open_overflow(settings, Path(), durable, "bench")
+    queue = open_overflow(kind, place, ROOM, durable, "bench")
     cpu = time.process_time()
     began = time.perf_counter()
     numbers = [number for each in _groups(items, group) for number in queue.append(each)]
@@ -67,8 +67,8 @@ def _queue(report: Report, settings: Overflow, durable: bool, items: list[bytes]
         queue.discard(some)
     drained = time.perf_counter()
     cpu = time.process_time() - cpu
-    report.check(f"{settings.type} {len(items[0])}", found, dict(zip(numbers, items)))
-    report.check(f"{settings.type} left", {"depth": queue.depth, "damaged": queue.damaged}, {"depth": 0, "damaged": 0})
+    report.check(f"{kind} {len(items[0])}", found, dict(zip(numbers, items)))
+    report.check(f"{kind} left", {"depth": queue.depth, "damaged": queue.damaged}, {"depth": 0, "damaged": 0})
     queue.close()
     return {"write": written - began, "drain": drained - written, "cpu": cpu}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -100,3 +101,10 @@ def test_quantile_is_the_least_value_that_is_enough() -> None:
     values = [float(i) for i in range(1, 1001)]
     assert [quantile(values, q) for q in (0.5, 0.99, 0.999, 1.0)] == [500, 990, 999, 1000]
     assert quantile([7.0], 0.5) == 7
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in Path(__file__).parent.glob("*.py")
+                                        if not path.stem.startswith(("__", "test_"))))
+def test_every_module_fits_the_code_of_today(name: str) -> None:
+    """Benchmarks run seldom, and would otherwise notice last that something has another name now."""
+    import_module(f"tests.bench.{name}")

@@ -6,59 +6,77 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, Iterator, Mapping
 from uuid import uuid4
 
-from drtc.stores import open_store
+from drtc.settings import settings_of
+from drtc.stores import open_store, settings_class
 from drtc.stores.base import Store
-from drtc.stores.memory import MemorySettings, content, forget
-from drtc.stores.sqlite import SQLiteSettings
+from drtc.stores.memory import content, forget
+from drtc.values import parse
+
+from ..services import Servers, Service
 
 
 @dataclass(frozen=True)
 class Backend:
-    settings: Any
+    """One store, empty, whose place no other test has."""
+
+    section: Mapping[str, str]  # [store], as it stands in an INI file
     base: Path
     unavailable: Callable[[], AbstractContextManager[None]]  # while it lasts, the store takes no saves
-    impatient: Any  # settings of a store that gives up waiting soon
+    impatient: Mapping[str, str] = field(default_factory=dict)  # more for a store that gives up waiting soon
     shared: bool = True  # other processes can open it
+    server: Service | None = None  # what runs it, to be killed, frozen and started again
 
-    def open(self) -> Store:
-        return open_store(self.settings, self.base)
+    @property
+    def settings(self) -> Any:
+        return made(self.section)
+
+    def open(self, **more: str) -> Store:
+        return open_store(made({**self.section, **more}), self.base)
+
+
+def made(section: Mapping[str, str]) -> Any:
+    """The settings that an INI file with this section gives."""
+    cls = settings_class(section["type"])
+    hints = {each.key: each for each in settings_of(cls)}
+    return cls(**{hints[key].attribute: parse(text, hints[key].hint) for key, text in section.items() if key != "type"})
 
 
 @contextmanager
-def memory(directory: Path) -> Iterator[Backend]:
-    settings = MemorySettings(name=uuid4().hex)
+def memory(directory: Path, servers: Servers) -> Iterator[Backend]:
+    name = uuid4().hex
 
     @contextmanager
     def unavailable() -> Iterator[None]:
-        content(settings.name).unavailable = "switched off"
+        content(name).unavailable = "switched off"
         try:
             yield
         finally:
-            content(settings.name).unavailable = ""
+            content(name).unavailable = ""
 
-    yield Backend(settings, directory, unavailable, settings, shared=False)
-    forget(settings.name)
+    yield Backend({"type": "memory", "name": name}, directory, unavailable, shared=False)
+    forget(name)
 
 
 @contextmanager
-def sqlite(directory: Path) -> Iterator[Backend]:
-    settings = SQLiteSettings(path="results.db")
-
+def sqlite(directory: Path, servers: Servers) -> Iterator[Backend]:
     @contextmanager
     def unavailable() -> Iterator[None]:
-        other = sqlite3.connect(directory / settings.path, isolation_level=None)
+        other = sqlite3.connect(directory / "results.db", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         try:
             yield
         finally:
             other.close()
 
-    yield Backend(settings, directory, unavailable, replace(settings, busy_seconds=0.1))
+    yield Backend({"type": "sqlite", "path": "results.db"}, directory, unavailable, {"busy_seconds": "0.1"})
 
 
-BACKENDS: dict[str, Callable[[Path], AbstractContextManager[Backend]]] = {"memory": memory, "sqlite": sqlite}
+BACKENDS: dict[str, Callable[[Path, Servers], AbstractContextManager[Backend]]] = {
+    "memory": memory,
+    "sqlite": sqlite,
+}

@@ -8,12 +8,13 @@ import pytest
 
 from drtc.stores.base import Store
 
+from ..services import Servers
 from .backends import BACKENDS, Backend
 
 
 @pytest.fixture(params=sorted(BACKENDS))
-def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
-    with BACKENDS[request.param](tmp_path) as found:
+def backend(request: pytest.FixtureRequest, tmp_path: Path, servers: Servers) -> Iterator[Backend]:
+    with BACKENDS[request.param](tmp_path, servers) as found:
         yield found
 
 

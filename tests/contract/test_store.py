@@ -183,9 +183,7 @@ def test_reopening_after_close(backend: Backend) -> None:
 
 def test_unavailable_then_back(backend: Backend) -> None:
     backend.open().close()
-    from drtc.stores import open_store
-
-    store = open_store(backend.impatient, backend.base)
+    store = backend.open(**backend.impatient)
     store.prepare(PLAIN)
     saved(store, PLAIN, [row("a")])
     store.health()

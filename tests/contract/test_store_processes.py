@@ -3,9 +3,11 @@ from __future__ import annotations
 
 import multiprocessing
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 import pytest
 
+from drtc.stores import open_store
 from drtc.stores.base import Column, Id, Row, View
 
 from .backends import Backend
@@ -24,9 +26,9 @@ def shared(backend: Backend) -> Backend:
     return backend
 
 
-def increment(settings: object, base: object) -> None:
+def increment(settings: object, base: Path) -> None:
     """Adds 1 to each row, ROUNDS times, by load and conditional save."""
-    store = Backend(settings, base, None, None).open()  # type: ignore[arg-type]
+    store = open_store(settings, base)
     store.prepare(VIEW)
     for _ in range(ROUNDS):
         left = {Id(n) for n in range(ROWS)}
@@ -38,8 +40,8 @@ def increment(settings: object, base: object) -> None:
     store.close()
 
 
-def write_for_ever(settings: object, base: object, answered: Connection) -> None:
-    store = Backend(settings, base, None, None).open()  # type: ignore[arg-type]
+def write_for_ever(settings: object, base: Path, answered: Connection) -> None:
+    store = open_store(settings, base)
     store.prepare(VIEW)
     number = 0
     while True:

@@ -10,8 +10,8 @@ from typing import Iterator
 
 import pytest
 
-from drtc.errors import ConfigError, StoreError, StoreUnavailable
-from drtc.stores import open_store, settings_class
+from drtc.errors import StoreError, StoreUnavailable
+from drtc.stores import open_store
 from drtc.stores.base import Column, Id, Row, View
 from drtc.stores.sqlite import SQLiteSettings
 
@@ -135,11 +135,3 @@ def test_values_that_sqlite_cannot_keep_are_refused_in_a_sentence(tmp_path: Path
         assert not caught.value.retryable
     assert list(store.scan(VIEW)) == []
     store.close()
-
-
-def test_names_of_stores() -> None:
-    assert settings_class("sqlite") is SQLiteSettings
-    with pytest.raises(ConfigError, match=r"type = sqllite: there is no such store \(did you mean sqlite\?\)"):
-        settings_class("sqllite")
-    with pytest.raises(ConfigError, match="known: memory, sqlite"):
-        settings_class("oracle")

@@ -16,13 +16,20 @@ import time
 from abc import ABC, abstractmethod
 from pathlib import Path
 from types import TracebackType
-from typing import Callable, Mapping, Sequence
+from typing import Callable, Mapping, Sequence, TypeVar
 
 from typing_extensions import Self
 
 
+Served = TypeVar("Served", bound="Service")
+
+
 class Absent(Exception):
     """A service that cannot be had on this machine; the text is the reason. A skip locally, a failure in CI."""
+
+
+class ByAddress(Absent):
+    """A service that no package gives: only ``DRTC_TEST_<NAME>`` names one. A visible skip, in CI too."""
 
 
 class Broken(Exception):
@@ -237,6 +244,32 @@ class Service(ABC):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
         self.close()
+
+
+class Servers:
+    """The session's servers, a service each, started when the first test asks for it."""
+
+    def __init__(self) -> None:
+        self._running: dict[type[Service], Service] = {}
+
+    def get(self, kind: type[Served]) -> Served:
+        """The server of that service. Whoever stops it starts it again.
+
+        Raises:
+            Absent: it cannot be had here.
+        """
+        if kind not in self._running:
+            server = kind()
+            server.__enter__()
+            self._running[kind] = server
+        found = self._running[kind]
+        assert isinstance(found, kind)
+        return found
+
+    def close(self) -> None:
+        """Ends all of them."""
+        while self._running:
+            self._running.popitem()[1].close()
 
 
 def await_true(condition: Callable[[], bool], seconds: float, what: str, process: Process | None = None) -> None:

@@ -28,8 +28,8 @@ from drtc.encodings import lines
 from drtc.job import describe
 from drtc.loading import load_job
 from drtc.settings import settings_of
-from drtc.sources import NAMES as SOURCES, settings_class as source_settings
-from drtc.stores import NAMES as STORES, open_store, settings_class as store_settings
+from drtc.sources import own_names as sources, settings_class as source_settings
+from drtc.stores import open_store, own_names as stores, settings_class as store_settings
 from drtc.stores.base import Id
 from drtc.wire.messages import KINDS
 
@@ -97,8 +97,8 @@ def anchors(page: Path) -> set[str]:
 
 def test_every_setting_that_is_named_exists(page: Path) -> None:
     keys = {section: {each.key for each in settings_of(cls)} for section, cls in CLASSES.items()}
-    keys["source"] = {"type"}.union(*({each.key for each in settings_of(source_settings(name))} for name in SOURCES))
-    keys["store"] = {"type"}.union(*({each.key for each in settings_of(store_settings(name))} for name in STORES))
+    keys["source"] = {"type"}.union(*({each.key for each in settings_of(source_settings(name))} for name in sources()))
+    keys["store"] = {"type"}.union(*({each.key for each in settings_of(store_settings(name))} for name in stores()))
     named = re.findall(r"`\[(\w+)\] (\w+)", page.read_text("utf-8"))
     assert [f"[{section}] {key}" for section, key in named if key not in keys[section]] == []
 
