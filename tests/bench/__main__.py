@@ -108,7 +108,7 @@ def scaling(nodes: tuple[int, ...], coordinators: tuple[int, ...], sleep: float,
 
 @bench.command()
 @click.option("--nodes", multiple=True, type=click.IntRange(min=1), default=(1, 10, 50), show_default=True)
-@click.option("--membership", type=click.Choice(["local", "static"]), default="local", show_default=True)
+@click.option("--membership", type=click.Choice(["local", "static", "zookeeper"]), default="local", show_default=True)
 @click.option("--events", default=1_000_000, show_default=True)
 @click.option("--seconds", default=15.0, show_default=True, help="How long nothing flows.")
 @click.option("--rounds", default=1, show_default=True)

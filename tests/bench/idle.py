@@ -12,10 +12,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Sequence
 from zlib import crc32
 
+from ..services import ZooKeeper
 from ..services.base import free_port
 from . import steps
 from .report import Report, middle
@@ -32,10 +34,13 @@ PAPER = 1_000  # nodes
 class Case:
     """One real node and ``nodes - 1`` idle ones."""
 
-    def __init__(self, directory: Path, nodes: int, membership: str, compiled: bool, sets: Sequence[str]) -> None:
+    def __init__(self, directory: Path, nodes: int, zookeeper: str, membership: str, compiled: bool,
+                 sets: Sequence[str]) -> None:
         directory.mkdir()
         self.nodes = nodes
         cluster: dict[str, Any] = {"membership": membership}
+        if zookeeper:
+            cluster["zookeeper"] = zookeeper
         self._listen: dict[str, list[str]] = {"coordinator": [], "compute": []}
         if membership == "static":
             first, *others = (f"127.0.0.1:{port}" for port in ports(nodes + 1))
@@ -162,10 +167,13 @@ def run(nodes: Sequence[int], membership: str, events: int, seconds: float, roun
     report = Report("idle", {"nodes": list(nodes), "membership": membership, "events": events, "seconds": seconds,
                              "rounds": rounds, "set": list(sets)})
     runs: dict[int, list[dict[str, Any]]] = {}
-    with tempfile.TemporaryDirectory(prefix="drtc-bench-") as directory:
+    with ExitStack() as stack:
+        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="drtc-bench-"))
+        server = stack.enter_context(ZooKeeper()) if membership == "zookeeper" else None
         for number in range(rounds):
             for count in nodes:
-                case = Case(Path(directory) / f"{number}-{count}", count, membership, compiled, sets)
+                zookeeper = f"{server.address}{server.chroot()}" if server is not None else ""
+                case = Case(Path(directory) / f"{number}-{count}", count, zookeeper, membership, compiled, sets)
                 runs.setdefault(count, []).append(measure(case, report, events, seconds))
 
     def of(count: int, kind: str, role: str) -> float:
