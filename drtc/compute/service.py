@@ -15,10 +15,9 @@ from ..stores import make_store
 from ..wire.frames import cut
 from ..wire.messages import (
     Answer, Batches, Beat, Drain, Draining, Failed, Hello, Map, Mapped, Merge, Merged, Message, Need, Ready, Supply,
-    Trouble, Window)
-from ..wire.parting import Parting
+    Trouble)
 from ..wire.peer import Listener, Peer
-from ..wire.shares import Shares
+from ..wire.senders import Senders
 from .pack import EMPTY, pack_dead, unpack_dead
 from .plan import DeadLetterOf, MapOn, MergeOn, Plan, Reply, SupplyTo
 from .pool import Pool
@@ -48,17 +47,12 @@ class Compute(Role):
         self.plan = Plan(self.workers, settings.fork_bytes, settings.worker_kills, ordered=spec.kind == "run")
         self.pool = Pool(config, self.workers, self._from_worker, self._worker_died)
         self.listener = Listener(self.who, self._welcome, self._joined, self._on_frame, self._gone)
-        self.shares = Shares(settings.memory_bytes)
-        self.parting = Parting()
+        self.coordinators = Senders(settings.memory_bytes)
         self.address = listen or str(settings.listen)
         self.seconds: dict[str, float] = {}
         self.troubles: dict[int, str] = {}
         self.deaths = 0
-        self._links: dict[int, Peer] = {}
-        self._numbers: dict[int, int] = {}  # by id of the peer
-        self._next_link = 0
         self._said: set[str] = set()  # errors of events
-        self._told = 0  # bytes: the share that everybody knows
 
     async def start(self) -> None:
         source_class(self.config.types["source"]).require()
@@ -74,34 +68,24 @@ class Compute(Role):
             raise WireError(f"this is a compute node: a {hello.role} has nothing to do here")
         if hello.role == "status":
             return 0, 0
-        return self.shares.joining(self.plan.orphaned), 2 * self.workers + 1
+        return self.coordinators.joining(self.plan.orphaned), 2 * self.workers + 1
 
     def _joined(self, peer: Peer) -> None:
-        if peer.role == "status":
-            return
-        self._next_link += 1
-        self._links[self._next_link] = peer
-        self._numbers[id(peer)] = self._next_link
-        self._share()
-        self.parting.joined(peer)
+        if peer.role != "status":
+            self.coordinators.joined(peer)
+            self._share()
 
     def _share(self) -> None:
-        share = self.shares.of(len(self._links), self.plan.orphaned)
-        if share != self._told:
-            self._told = share
-            for peer in self._links.values():
-                peer.send(Window(share))
+        self.coordinators.share(self.plan.orphaned)
 
     def tick(self) -> None:
         self._share()  # what was left by links that are gone gets less
 
     def _gone(self, peer: Peer, why: str) -> None:
-        number = self._numbers.pop(id(peer), None)
+        number = self.coordinators.gone(peer)
         if number is not None:
-            del self._links[number]
             self.log.info("coordinator lost", coordinator=peer.node, why=why)
             self.plan.link_lost(number)
-            self.parting.gone(peer)
             self._share()
             self._act()
 
@@ -109,10 +93,10 @@ class Compute(Role):
         if isinstance(message, Batches):
             parts = cut(payload, [header.size for header in message.headers])
             batches = [Batch(header, part) for header, part in zip(message.headers, parts)]
-            self.plan.arrived(self._numbers[id(peer)], message.task, batches)
+            self.plan.arrived(self.coordinators.number(peer), message.task, batches)
             self._act()
         elif isinstance(message, Draining):
-            self.parting.answered(peer)
+            self.coordinators.parting.answered(peer)
         elif isinstance(message, Drain) and (message.role, message.node) == (self.name, self.node):
             self.asked_to_drain(by="drtc drain")
         elif not isinstance(message, Beat):
@@ -178,7 +162,9 @@ class Compute(Role):
                     self.pool.send(command.worker, Merge(command.piece, command.spans, len(command.dead)),
                                    [command.parts, command.dead])
                 elif isinstance(command, Reply):
-                    self._links[command.link].send(Answer(command.task, command.stored))
+                    coordinator = self.coordinators.get(command.link)
+                    assert coordinator is not None, "the plan answers no link that it was told is lost"
+                    coordinator.send(Answer(command.task, command.stored))
                     self.pulse.moved(sum(each.counts.messages for each in command.stored))
                 elif isinstance(command, SupplyTo):
                     headers = [batch.header for batch in command.batches]
@@ -195,8 +181,8 @@ class Compute(Role):
     async def drain(self) -> None:
         """Takes no new tasks and waits until those in hand are stored and answered. Where that takes too long, only
         what it has begun to store is finished; the rest its coordinators give to others."""
-        self.parting.begin(self._links.values())
-        if not await self.patiently(lambda: self.parting.over and not self.plan.bytes):
+        self.coordinators.part()
+        if not await self.patiently(lambda: self.coordinators.parting.over and not self.plan.bytes):
             self.log.warning("handing over", bytes=self.plan.bytes)
         self.membership.leave()
         self.listener.close()
@@ -211,7 +197,7 @@ class Compute(Role):
         self.pool.kill()
 
     def peers(self) -> Iterable[Peer]:
-        return self._links.values()
+        return [*self.coordinators]
 
     def busy(self) -> bool:
         return bool(self.plan.bytes)

@@ -14,9 +14,8 @@ from ..wire.frames import cut
 from ..wire.links import Links
 from ..wire.messages import (
     Answer, Batches, Beat, Drain, Draining, Hello, Message, StatusReply, StatusRequest, Window)
-from ..wire.parting import Parting
 from ..wire.peer import Listener, Peer
-from ..wire.shares import Shares
+from ..wire.senders import Senders
 from .disk import Disk
 from .dispatch import Dispatch
 from .entry import Entry
@@ -44,15 +43,10 @@ class Coordinator(Role):
                                  self._collector_gone)
         self.nodes = Links(self.who, self.membership, "compute", self._node_joined, self._from_node, self._node_gone,
                            self.log.info)
-        self.shares = Shares(self.spill.arrivals)
-        self._told: dict[int, int] = {}  # by link: the window that its collector knows
+        self.collectors = Senders(self.spill.arrivals)
         self._looked = 0.0  # loop time of the last look at the nodes' pace
-        self.parting = Parting()
         self.address = listen or str(settings.listen)
-        self._collectors: dict[int, Peer] = {}
-        self._numbers: dict[int, int] = {}  # by id of the peer
         self._departed: dict[str, dict[str, Any]] = {}  # the last reports of collectors that have gone
-        self._next_link = 0
         self._looking: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -73,59 +67,48 @@ class Coordinator(Role):
     def _welcome(self, hello: Hello) -> tuple[int, int]:
         if hello.role not in ("collector", "status"):
             raise WireError(f"this is a coordinator: a {hello.role} has nothing to do here")
-        return (self.shares.joining(), 0) if hello.role == "collector" else (0, 0)
+        return (self.collectors.joining(), 0) if hello.role == "collector" else (0, 0)
 
     def _collector_joined(self, peer: Peer) -> None:
         if peer.role == "collector":
-            self._next_link += 1
-            self._collectors[self._next_link] = peer
             self._departed.pop(peer.node, None)
-            self._numbers[id(peer)] = self._next_link
+            self.collectors.joined(peer)
             self._share()
-            self.parting.joined(peer)
 
     def _share(self) -> None:
         """Tells each collector how much it may have on its way: its share of memory, and what lies on disk of it."""
-        share = self.shares.of(len(self._collectors))
-        for number, peer in self._collectors.items():
-            window = share + self.spill.spilled(number)
-            told = self._told.get(number, 0)
-            if window < told or window > told + share // 8:
-                self._told[number] = window
-                peer.send(Window(window))
+        self.collectors.share(more=self.spill.spilled)
 
     def _lost_on_disk(self, entry: Entry) -> None:
-        peer = self._collectors.get(entry.link)
+        peer = self.collectors.get(entry.link)
         if peer is not None:
             peer.connection.close("a batch of its was damaged on the coordinator's disk: it is to be sent again")
 
     def _collector_gone(self, peer: Peer, why: str) -> None:
-        number = self._numbers.pop(id(peer), None)
+        number = self.collectors.gone(peer)
         if number is not None:
-            del self._collectors[number]
-            self._told.pop(number, None)
             self._departed[peer.node] = peer.report
             while len(self._departed) > MOST_DEPARTED:
                 del self._departed[next(iter(self._departed))]
             self.log.info("collector lost", collector=peer.node, why=why)
             self.dispatch.link_lost(number)
-            self.parting.gone(peer)
             self._share()
 
     def _from_collector(self, peer: Peer, message: Message, payload: Payload) -> None:
         if isinstance(message, Batches):
-            number = self._numbers[id(peer)]
+            number = self.collectors.number(peer)
             parts = cut(payload, [header.size for header in message.headers])
             alone = len(parts) == 1  # else the slowest lane would keep the bytes of all
             for header, part in zip(message.headers, parts):
                 self.dispatch.accept(number, Batch(header, part if alone else bytes(part)))
             if self.spill.overdrawn(number, self.config.cluster.max_frame_bytes):
-                raise WireError(f"it sends more than the window of {self._told.get(number, 0)} bytes that it was given")
+                raise WireError(f"it sends more than the window of {self.collectors.told(number)} bytes that it was "
+                                "given")
             self._act()
         elif isinstance(message, StatusRequest):
             peer.send(StatusReply(self._status()))
         elif isinstance(message, Draining):
-            self.parting.answered(peer)
+            self.collectors.parting.answered(peer)
         elif isinstance(message, Drain):
             self._pass_on(message)
         elif not isinstance(message, Beat):
@@ -135,7 +118,7 @@ class Coordinator(Role):
         """A collector listens to nobody but its coordinators."""
         if (drain.role, drain.node) == (self.name, self.node):
             self.asked_to_drain(by="drtc drain")
-        for peer in self._collectors.values():
+        for peer in self.collectors:
             if (drain.role, drain.node) == (peer.role, peer.node):
                 peer.send(drain)
 
@@ -153,7 +136,7 @@ class Coordinator(Role):
     def _from_node(self, peer: Peer, message: Message, payload: Payload) -> None:
         if isinstance(message, Answer):
             for reply in self.dispatch.answered(peer.node, message.task, message.stored):
-                collector = self._collectors.get(reply.link)
+                collector = self.collectors.get(reply.link)
                 if collector is not None:
                     collector.send(Answer(0, reply.stored))
             self.pulse.moved(sum(each.counts.messages for each in message.stored))
@@ -191,8 +174,8 @@ class Coordinator(Role):
     async def drain(self) -> None:
         """Gives its slots to others and waits until what it has is stored and answered: nothing is read again. Where
         that takes too long, only what is under way is finished; the rest its collectors read again."""
-        self.parting.begin(self._collectors.values())
-        if not await self.patiently(lambda: self.parting.over and not self.dispatch.depth):
+        self.collectors.part()
+        if not await self.patiently(lambda: self.collectors.parting.over and not self.dispatch.depth):
             self.log.warning("handing over", bytes=self.dispatch.depth)
         self.membership.leave()
         self.listener.close()
@@ -206,7 +189,7 @@ class Coordinator(Role):
         await self.disk.close()
 
     def peers(self) -> Iterable[Peer]:
-        return [*self._collectors.values(), *self.nodes.peers.values()]
+        return [*self.collectors, *self.nodes.peers.values()]
 
     def busy(self) -> bool:
         return bool(self.dispatch.depth)
