@@ -95,6 +95,8 @@ class Connection(asyncio.BufferedProtocol):
         self._transport = None
         if self._watch is not None:
             self._watch.cancel()
+        self._scratch, self._body = bytearray(), None  # a closed connection is garbage that may lie about for long
+        self._view = memoryview(self._scratch)
         self.on_close(self, self._why or (explain(exc) if exc else "the peer closed the connection"))
 
     def _parse(self) -> None:

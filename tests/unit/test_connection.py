@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import tracemalloc
 from typing import Any, Callable, Iterable, Sequence
 
 import pytest
@@ -156,6 +158,29 @@ def test_after_the_greeting_larger_frames_are_welcome_even_those_that_came_with_
         assert [len(payload) for _, payload in end.frames] == [0, 5000]
 
     looped(body)
+
+
+def test_what_is_left_of_a_closed_connection_is_small() -> None:
+    """It is part of a cycle, which is collected some time later."""
+    async def main() -> None:
+        gc.disable()
+        tracemalloc.start()
+        try:
+            before, _ = tracemalloc.get_traced_memory()
+            left = []
+            for _ in range(20):
+                end = End()
+                end.connection.admit(MOST, 10.0)
+                end.receive(encode(Batches(1, []), [bytes(MOST)])[:200])
+                end.connection.connection_lost(None)
+                left.append(end)
+            after, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+            gc.enable()
+        assert (after - before) / len(left) < 10_000
+
+    asyncio.run(main())
 
 
 def test_a_frame_that_is_cut_off_is_not_delivered_and_the_end_says_so() -> None:
