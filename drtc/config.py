@@ -151,6 +151,8 @@ class _Draft:
 
         registry = sources if family == "source" else stores
         entry = self.entries.get(Place(family, "type"))
+        if entry is None and registry.DEFAULT:
+            return registry.settings_class(registry.DEFAULT), registry.DEFAULT
         if entry is not None and (entry.text in registry.own_names() or entry.text in registry.names()):
             try:
                 return registry.settings_class(entry.text), entry.text

@@ -45,7 +45,8 @@ def pages() -> Iterator[str]:
         elif section != OPTIONS:
             registry = sources if section == "source" else stores
             for name in sorted(registry.own_names()):
-                yield _section(f"[{section}] type = {name}", registry.settings_class(name))
+                default = ", the default" if name == registry.DEFAULT else ""
+                yield _section(f"[{section}] type = {name}{default}", registry.settings_class(name))
 
 
 def _section(title: str, cls: type) -> str:

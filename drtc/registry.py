@@ -75,7 +75,7 @@ class Registry(Generic[Part]):
         cls = type(settings)
         made: Part
         for entry in self._entries.values():
-            if (f"{self._package}.{entry.module}", entry.settings) == (cls.__module__, cls.__name__):
+            if entry.settings == cls.__name__ and getattr(self._module(entry), entry.settings) is cls:
                 made = getattr(self._module(entry), entry.part)(settings, context)
                 return made
         for plugin in self._plugins().values():

@@ -16,6 +16,8 @@ _REGISTRY: Registry[Source] = Registry("source", __name__, {
     "kafka": Entry("kafka", "KafkaSettings", "KafkaSource"),
 })
 
+#: the ``type`` where none is set: it must be
+DEFAULT = ""
 #: the values that ``type`` can have
 names = _REGISTRY.names
 own_names = _REGISTRY.own_names

@@ -10,10 +10,19 @@ if TYPE_CHECKING:
     from .base import Store
 
 _REGISTRY: Registry[Store] = Registry("store", __name__, {
+    "aerospike": Entry("aerospike", "AerospikeSettings", "AerospikeStore"),
+    "cassandra": Entry("cassandra", "CassandraSettings", "CassandraStore"),
+    "elasticsearch": Entry("elasticsearch", "ElasticsearchSettings", "ElasticsearchStore"),
+    "opensearch": Entry("elasticsearch", "ElasticsearchSettings", "ElasticsearchStore"),  # one protocol, two names
     "memory": Entry("memory", "MemorySettings", "MemoryStore"),
+    "mongodb": Entry("mongodb", "MongoDBSettings", "MongoDBStore"),
+    "postgresql": Entry("postgresql", "PostgreSQLSettings", "PostgreSQLStore"),
+    "redis": Entry("redis", "RedisSettings", "RedisStore"),
     "sqlite": Entry("sqlite", "SQLiteSettings", "SQLiteStore"),
 })
 
+#: the ``type`` where none is set
+DEFAULT = "aerospike"
 #: the values that ``type`` can have
 names = _REGISTRY.names
 own_names = _REGISTRY.own_names

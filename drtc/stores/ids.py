@@ -76,4 +76,5 @@ def _loaded(ids: list[Id], load: Callable[[Sequence[Id]], dict[Id, Row]],
 
 
 def _number(start: float) -> str:
+    start = float(start)  # a caller may hold whole seconds
     return str(int(start)) if start.is_integer() else repr(start)

@@ -8,6 +8,8 @@ import click
 
 setting = click.option("--set", "sets", multiple=True, metavar="SECTION.KEY=VALUE",
                        help="Handed on to every drtc run; may be repeated.")
+store = click.option("--store", "stores", multiple=True, metavar="NAME",
+                     help="Also into this store of the contract suite, beside SQLite; may be repeated.")
 
 
 @click.group(no_args_is_help=True)
@@ -21,13 +23,14 @@ def bench() -> None:
 @click.option("--route", "routes", multiple=True, default=("partition", "json:user_id"), show_default=True)
 @click.option("--plain/--no-plain", default=True, show_default=True, help="Also without the hot modules compiled.")
 @click.option("--peers/--no-peers", default=True, show_default=True, help="The hand-written loops as well.")
+@store
 @setting
-def campaigns(events: int, rounds: int, routes: tuple[str, ...], plain: bool, peers: bool,
+def campaigns(events: int, rounds: int, routes: tuple[str, ...], plain: bool, peers: bool, stores: tuple[str, ...],
               sets: tuple[str, ...]) -> int:
     """The Yahoo streaming benchmark: a Kafka topic into SQLite, beside hand-written loops."""
     from .campaigns import run
 
-    return run(events, rounds, routes, plain, peers, sets)
+    return run(events, rounds, routes, plain, peers, stores, sets)
 
 
 @bench.command()
@@ -35,12 +38,14 @@ def campaigns(events: int, rounds: int, routes: tuple[str, ...], plain: bool, pe
 @click.option("--rounds", default=3, show_default=True)
 @click.option("--route", "routes", multiple=True, default=("partition", "csv:0"), show_default=True)
 @click.option("--plain/--no-plain", default=False, show_default=True, help="Also without the hot modules compiled.")
+@store
 @setting
-def profile(lines: int, rounds: int, routes: tuple[str, ...], plain: bool, sets: tuple[str, ...]) -> int:
+def profile(lines: int, rounds: int, routes: tuple[str, ...], plain: bool, stores: tuple[str, ...],
+            sets: tuple[str, ...]) -> int:
     """A CSV file into almost as many records as there are lines in a batch: the store is what is measured."""
     from .profile import run
 
-    return run(lines, rounds, routes, plain, sets)
+    return run(lines, rounds, routes, plain, stores, sets)
 
 
 @bench.command()
@@ -141,6 +146,18 @@ def burst(seconds: float, factor: float, sleep: float, nodes: int, coordinators:
     from .burst import Plan, run
 
     return run(Plan(seconds, factor, sleep, nodes, coordinators, filler, budget, disk, relief), compiled, sets)
+
+
+@bench.command()
+@click.option("--type", "types", multiple=True, metavar="NAME", help="Of the contract suite's; without it, all.")
+@click.option("--rows", default=1_000, show_default=True, help="In one call.")
+@click.option("--seconds", default=5.0, show_default=True, help="Of each measurement.")
+@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Of [store]; may be repeated.")
+def stores(types: tuple[str, ...], rows: int, seconds: float, sets: tuple[str, ...]) -> int:
+    """Each store by itself: conditional saves and loads, from one process and from two."""
+    from .stores import run
+
+    return run(types, rows, seconds, sets)
 
 
 sys.exit(bench(standalone_mode=False))

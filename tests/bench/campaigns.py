@@ -5,19 +5,21 @@ import json
 import os
 import sys
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Callable, Sequence
 
-from ..services import Kafka
+from ..services import Kafka, Servers
 from .broker import load
 from .processes import Cost, Watched
 from .report import Report, middle, spread
 from .staging import package
 from .streams import PARTITIONS, Campaigns, CampaignTruth
-from .system import Ran, Run, campaigns_sections, read_campaigns, write_campaigns
+from .system import Place, Ran, Run, Sections, campaigns_sections, place, read_campaigns, write_campaigns
 
 ROOT = Path(__file__).parents[2]
 LONGEST = 900.0  # seconds of one run
+OF_SQLITE = 0.8  # of its rate: the least that another store should reach
 
 HAND, HAND_TWO, HAND_PYTHON = "hand-written, confluent-kafka", "the same in two processes", "hand-written, kafka-python"
 
@@ -34,9 +36,11 @@ STAGES = ("unpack", "decode", "map", "fold", "pack", "merge")
 class Bench:
     """One loaded topic, and everything that may be run over it."""
 
-    def __init__(self, report: Report, kafka: Kafka, events: int, directory: Path, sets: Sequence[str] = ()) -> None:
+    def __init__(self, report: Report, kafka: Kafka, servers: Servers, events: int, directory: Path,
+                 sets: Sequence[str] = ()) -> None:
         self.report = report
         self.kafka = kafka
+        self.servers = servers
         self.events = events
         self.directory = directory
         self.sets = sets
@@ -46,16 +50,27 @@ class Bench:
         self.topic = load(kafka, campaigns)
         self._number = 0
 
-    def drtc(self, name: str, route: str, compiled: bool) -> None:
+    def drtc(self, name: str, route: str, compiled: bool, store: str = "") -> None:
+        """A run into SQLite, or into another store."""
         self._number += 1
         directory = self.directory / f"run-{self._number}"
         directory.mkdir()
         (directory / self.table.name).symlink_to(self.table)
         sections = campaigns_sections(self.kafka.address, self.topic, self.kafka.fresh("bench"), route)
-        ran = Run(directory, package(compiled), sections, apart=self._broker(),
-                  sets=self.sets).wait(LONGEST)
-        right = self.report.check(name, read_campaigns(directory / "results.db"), self.truth)
-        self._note(name, ran.cost, ran.first, ran.last, right, ran)
+        if not store:
+            ran = self._ran(directory, compiled, sections)
+            right = self.report.check(name, read_campaigns(directory / "results.db"), self.truth)
+            self._note(name, ran.cost, ran.first, ran.last, right, ran)
+            return
+        with place(store, directory, self.servers) as into:
+            ran = self._ran(directory, compiled, {**sections, "store": into.backend.section}, into)
+            cpu = into.cpu
+            right = self.report.check(name, into.campaigns(), self.truth)
+        self._note(name, ran.cost, ran.first, ran.last, right, ran, cpu)
+
+    def _ran(self, directory: Path, compiled: bool, sections: Sections, into: Place | None = None) -> Ran:
+        apart = [*self._broker(), *(into.pids if into is not None else ())]
+        return Run(directory, package(compiled), sections, apart=apart, sets=self.sets).wait(LONGEST)
 
     def hand(self, name: str, client: str, processes: int) -> None:
         shares: list[list[int]] = [[] for _ in range(processes)]
@@ -79,12 +94,14 @@ class Bench:
     def _broker(self) -> list[int]:
         return [] if os.environ.get(Kafka.variable()) else [self.kafka.pid]
 
-    def _note(self, name: str, cost: Cost, first: float, last: float, right: bool, ran: Ran | None = None) -> None:
+    def _note(self, name: str, cost: Cost, first: float, last: float, right: bool, ran: Ran | None = None,
+              server: float = 0.0) -> None:
         per_event = 1e6 / self.events
         self.report.run(
             system=name, per_second=self.events / (last - first), cpu_us=cost.cpu * per_event, seconds=last - first,
             seconds_from_start=last - cost.began, seconds_to_exit=cost.ended - cost.began, mb=cost.peak / 2 ** 20,
             right=right, elsewhere=cost.elsewhere,
+            per_second_answered=self.events / (ran.answered - first) if ran else 0.0, server_us=server * per_event,
             by_role={role: cpu * per_event for role, cpu in cost.by_role.items()},
             by_role_running={role: cpu * per_event for role, cpu in cost.since(first).items()},
             mb_by_role={role: peak / 2 ** 20 for role, peak in cost.peak_by_role.items()},
@@ -101,27 +118,30 @@ def together(costs: Sequence[Cost]) -> Cost:
                 max(0.0, first.elsewhere - sum(cost.cpu / (cost.ended - cost.began) for cost in costs[1:])))
 
 
-def drtc_name(route: str, compiled: bool) -> str:
-    return f"drtc, route={route}{'' if compiled else ', not compiled'}"
+def drtc_name(route: str, compiled: bool, store: str = "") -> str:
+    return f"drtc, route={route}{'' if compiled else ', not compiled'}" + (f", into {store}" if store else "")
 
 
-def run(events: int, rounds: int, routes: Sequence[str], plain: bool, peers: bool, sets: Sequence[str]) -> int:
+def run(events: int, rounds: int, routes: Sequence[str], plain: bool, peers: bool, into: Sequence[str],
+        sets: Sequence[str]) -> int:
     """Runs every system ``rounds`` times, one after the other, and reports medians and ratios within a round."""
     report = Report("campaigns", {"events": events, "rounds": rounds, "routes": list(routes), "plain": plain,
-                                  "set": list(sets)})
+                                  "stores": list(into), "set": list(sets)})
     variants = [(route, compiled) for compiled in ([True, False] if plain else [True]) for route in routes]
     for compiled in {compiled for _, compiled in variants}:
         package(compiled)
-    with tempfile.TemporaryDirectory(prefix="drtc-bench-") as directory, Kafka() as kafka:
+    with tempfile.TemporaryDirectory(prefix="drtc-bench-") as directory, Kafka() as kafka, \
+            closing(Servers()) as servers:
         print(f"loading {events:,} events", flush=True)
-        bench = Bench(report, kafka, events, Path(directory), sets)
+        bench = Bench(report, kafka, servers, events, Path(directory), sets)
         systems: list[tuple[str, Callable[[], None]]] = []
         if peers:
             systems += [(HAND, lambda: bench.hand(HAND, "confluent-kafka", 1)),
                         (HAND_TWO, lambda: bench.hand(HAND_TWO, "confluent-kafka", 2)),
                         (HAND_PYTHON, lambda: bench.hand(HAND_PYTHON, "kafka-python", 1))]
         for route, compiled in variants:
-            systems.append((drtc_name(route, compiled), _drtc(bench, route, compiled)))
+            systems += [(drtc_name(route, compiled, store), _drtc(bench, route, compiled, store))
+                        for store in ("", *into)]
         for number in range(rounds):
             print(f"round {number + 1} of {rounds}", flush=True)
             for _, measure in systems:
@@ -132,16 +152,18 @@ def run(events: int, rounds: int, routes: Sequence[str], plain: bool, peers: boo
         _stages(report, route, compiled, runs[drtc_name(route, compiled)])
     if peers:
         _aims(report, runs, variants)
+    if into:
+        _stores(report, runs, variants, into)
     return report.close()
 
 
-def _drtc(bench: Bench, route: str, compiled: bool) -> Callable[[], None]:
-    return lambda: bench.drtc(drtc_name(route, compiled), route, compiled)
+def _drtc(bench: Bench, route: str, compiled: bool, store: str) -> Callable[[], None]:
+    return lambda: bench.drtc(drtc_name(route, compiled, store), route, compiled, store)
 
 
-def ratio(runs: dict[str, list[dict[str, Any]]], name: str, other: str) -> float:
+def ratio(runs: dict[str, list[dict[str, Any]]], name: str, other: str, speed: str = "per_second") -> float:
     """How much faster ``name`` was than ``other``: the median over the rounds, since a round's runs are neighbors."""
-    return middle([one["per_second"] / two["per_second"] for one, two in zip(runs[name], runs.get(other, []))])
+    return middle([one[speed] / two[speed] for one, two in zip(runs[name], runs.get(other, []))])
 
 
 def _speeds(report: Report, runs: dict[str, list[dict[str, Any]]]) -> None:
@@ -188,6 +210,26 @@ def _stages(report: Report, route: str, compiled: bool, runs: list[dict[str, Any
                  middle([one["cpu_us"] for one in runs]), budget.get("all", "")])
     report.table(f"CPU us/event by stage, {drtc_name(route, compiled)}",
                  ["stage", "running", "with start and end", "DESIGN.md 10"], rows)
+
+
+def _stores(report: Report, runs: dict[str, list[dict[str, Any]]], variants: Sequence[tuple[str, bool]],
+            into: Sequence[str]) -> None:
+    """The end is the collector's word in all of them, SQLite too: when it had heard "stored" of everything."""
+    rows: list[list[object]] = []
+    print()
+    for route, compiled in variants:
+        base = drtc_name(route, compiled)
+        for store in ("", *into):
+            name = drtc_name(route, compiled, store)
+            speeds = [one["per_second_answered"] for one in runs[name]]
+            found = ratio(runs, name, base, "per_second_answered")
+            rows.append([name, middle(speeds), spread(speeds), middle([one["cpu_us"] for one in runs[name]]),
+                         middle([one["server_us"] for one in runs[name]]), found,
+                         all(one["right"] for one in runs[name])])
+            if store:
+                report.aim(f"{name}: at least {OF_SQLITE} of its rate into SQLite", found >= OF_SQLITE, f"{found:.2f}")
+    report.table("events/s from the first message read to everything answered as stored",
+                 ["system", "events/s", "spread", "CPU us/event", "the store's server", "/sqlite", "right"], rows)
 
 
 def _aims(report: Report, runs: dict[str, list[dict[str, Any]]], variants: Sequence[tuple[str, bool]]) -> None:

@@ -1,4 +1,5 @@
-"""drtc as a user runs it: an INI file, ``python -m drtc run``, results in SQLite; and what that run came to."""
+"""drtc as a user runs it: an INI file, ``python -m drtc run``, results in SQLite or another store; and what that run
+came to."""
 from __future__ import annotations
 
 import asyncio
@@ -10,14 +11,23 @@ import sqlite3
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any, Callable, Iterator, Mapping, Sequence
 
-from .processes import Cost, Watched, drtc_role
+from drtc.compute.records import Layout
+from drtc.job import Job, describe
+from drtc.stores.base import Row
+
+from ..contract.backends import BACKENDS, Backend
+from ..services import Servers
+from . import jobs
+from .processes import Cost, Watched, cpu_of, drtc_role
 from .streams import Campaigns, CampaignTruth, ProfileTruth, write_table
 
+SQLITE = {"type": "sqlite", "path": "results.db"}
 Sections = Mapping[str, Mapping[str, object]]
 STAT_SECONDS = 0.01
 ASK_SECONDS = 1.0
@@ -29,7 +39,8 @@ class Ran:
 
     cost: Cost
     first: float  # epoch seconds: a partition was assigned, so nothing had been read before
-    last: float  # the last write to the store
+    last: float  # the last write to SQLite's file; the same as ``answered`` where the store is another
+    answered: float  # the collector, which had heard "stored" of everything and committed it, left
     stages: dict[str, float]  # seconds that workers spent in each stage, as they told last
     log: str
 
@@ -41,11 +52,11 @@ class Run:
                  apart: Sequence[int] = (), sets: Sequence[str] = ()) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
-        self.results = directory / "results.db"
+        self.results = directory / SQLITE["path"]
         self.log = directory / "log"
         self.ini = directory / "bench.ini"
         shutil.copy(Path(__file__).with_name("jobs.py"), directory)
-        self.ini.write_text(ini({**sections, "store": {"type": "sqlite", "path": self.results.name},
+        self.ini.write_text(ini({"store": SQLITE, **sections,
                                  "cluster": {"log": "json", **sections.get("cluster", {})}}))
         self._last_write = 0.0
         self._stages: dict[str, float] = {}
@@ -76,12 +87,17 @@ class Run:
         log = self.log.read_text("utf-8", "replace")
         if cost.code:
             raise RuntimeError(f"drtc run ended with {cost.code}:\n{log[-2000:]}")
-        return Ran(cost, self.assigned() or cost.began, self._last_write, self._stages, log)
+        answered = self._logged("the collector stops") or cost.ended
+        return Ran(cost, self.assigned() or cost.began, self._last_write or answered, answered, self._stages, log)
 
     def assigned(self) -> float | None:
         """When the first partition was assigned to the collector, epoch seconds; None while none is."""
+        return self._logged("partition assigned")
+
+    def _logged(self, words: str) -> float | None:
+        """The time of the first log line with these words, epoch seconds."""
         for line in self.log.read_text("utf-8", "replace").splitlines():
-            if '"partition assigned"' in line:
+            if f'"{words}"' in line:
                 return datetime.fromisoformat(json.loads(line)["time"]).timestamp()
         return None
 
@@ -144,6 +160,60 @@ def read_profiles(results: Path) -> ProfileTruth:
     """What the profile job has stored."""
     return {key: (views or 0, collects or 0, json.loads(recent)) for key, views, collects, recent in
             _rows(results, "SELECT key, views, collects, recent FROM profile_v1")}
+
+
+@dataclass(frozen=True)
+class Place:
+    """A store of the contract suite that a run writes into."""
+
+    backend: Backend
+
+    @property
+    def pids(self) -> list[int]:
+        """Its server, as far as it is one process of ours."""
+        try:
+            return [self.backend.server.pid] if self.backend.server is not None else []
+        except AssertionError:
+            return []
+
+    @property
+    def cpu(self) -> float:
+        """CPU seconds of its server so far."""
+        return sum(map(cpu_of, self.pids))
+
+    def campaigns(self) -> CampaignTruth:
+        """What the campaigns job has stored, as its own ``scan`` gives it."""
+        return {(str(row.id.key), int(row.id.start or 0)): row.values[0] for row in self._rows(jobs.CampaignViews)}
+
+    def profiles(self) -> ProfileTruth:
+        """What the profile job has stored."""
+        return {str(row.id.key): (row.values[0] or 0, row.values[1] or 0, row.values[2])
+                for row in self._rows(jobs.Profile)}
+
+    def profile_saves(self) -> int:
+        """How many times a record was saved: every save adds one to its version."""
+        return sum(row.version for row in self._rows(jobs.Profile))
+
+    def _rows(self, job: type[Job]) -> Iterator[Row]:
+        view = Layout(describe(job), 1).view
+        store = self.backend.open()
+        try:
+            store.prepare(view)
+            yield from store.scan(view)
+        finally:
+            store.close()
+
+
+@contextmanager
+def place(name: str, directory: Path, servers: Servers) -> Iterator[Place]:
+    """An empty store for a run in this directory.
+
+    Raises:
+        Absent: it cannot be had here.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    with BACKENDS[name](directory, servers) as backend:
+        yield Place(backend)
 
 
 def saves(results: Path, table: str) -> int:

@@ -11,7 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from . import hand, report
+from drtc.stores.base import Store
+
+from ..contract.backends import BACKENDS
+from ..services import Servers
+from . import hand, report, stores
 from .latency import Sight, delays
 from .processes import Watched
 from .report import Report, quantile
@@ -101,6 +105,41 @@ def test_quantile_is_the_least_value_that_is_enough() -> None:
     values = [float(i) for i in range(1, 1001)]
     assert [quantile(values, q) for q in (0.5, 0.99, 0.999, 1.0)] == [500, 990, 999, 1000]
     assert quantile([7.0], 0.5) == 7
+
+
+@pytest.mark.parametrize("name", ["memory", "sqlite"])
+def test_a_store_is_measured_and_its_versions_add_up(name: str, tmp_path: Path) -> None:
+    with BACKENDS[name](tmp_path, Servers()) as backend:
+        store = backend.open()
+        found = dict(stores.measure(backend, store, 20, 0.05, {}))
+        store.close()
+    assert set(found) == {kind for kind in stores.KINDS if backend.shared or "x2" not in kind}
+    assert all(len(each.speeds) == stores.SLICES and each.records >= 40 for each in found.values())
+
+
+def test_a_store_that_forgets_a_save_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with BACKENDS["memory"](tmp_path, Servers()) as backend:
+        store = backend.open()
+        save = type(store).save
+
+        def forgetful(self: Store, view: Any, rows: Any) -> Any:
+            return save(self, view, [row for row in rows if row.id.key != "row-7" or row.version < 2])
+
+        monkeypatch.setattr(type(store), "save", forgetful)
+        with pytest.raises(RuntimeError, match="the versions add up to"):
+            list(stores.measure(backend, store, 20, 0.05, {}))
+
+
+def test_speed_is_of_all_together() -> None:
+    """Where one waits for a second while the other does ten rounds, both think that their usual round is quick."""
+    def turns(first: int) -> stores.Tally:
+        tally = stores.Tally()
+        for at in range(10):
+            parts = 10 if at % 2 == first else 1
+            tally.rounds += [stores.Round(at + n / parts, at + (n + 1) / parts, 500) for n in range(parts)]
+        return tally
+
+    assert stores.Measured([turns(0), turns(1)]).speeds == pytest.approx([5500] * stores.SLICES)
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in Path(__file__).parent.glob("*.py")

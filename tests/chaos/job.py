@@ -9,7 +9,7 @@ from typing import Any, Iterator
 
 import drtc
 
-GROUPS = 7
+GROUPS, MANY_GROUPS = 7, 300
 RECENT = 5
 
 
@@ -21,6 +21,7 @@ class Entry(drtc.Event):
 
 class Tally(drtc.Job):
     decode = drtc.csv(Entry)
+    groups = GROUPS
 
     events = drtc.Count()
     total = drtc.Sum(int)
@@ -30,4 +31,10 @@ class Tally(drtc.Job):
         if entry.number < 0:
             return  # a quiet one
         yield entry.key, {"events": 1, "total": entry.amount, "recent": entry.number}
-        yield f"group {entry.number % GROUPS}", {"events": 1, "total": entry.amount}
+        yield f"group {entry.number % self.groups}", {"events": 1, "total": entry.amount}
+
+
+class Meeting(Tally):
+    """A few hundred records that meet every lane, so that all nodes write all of them at once."""
+
+    groups = MANY_GROUPS

@@ -10,14 +10,23 @@ import random
 import signal
 import time
 from collections import Counter
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Iterable, Mapping
+from typing import Any, Callable, Iterable, Mapping
+
+from drtc.commands.results import Results, companions, opened
+from drtc.config import load
+from drtc.errors import ClusterError
+from drtc.observe.status import fetch
+from drtc.stores import make_store
+from drtc.stores.base import Row
 
 from .crew import Crew, Failed, Seat
 from .roles import ini, send
-from .truth import Account, Verdict, judge, records, rows
+from .truth import Account, Verdict, judge, records, stored
 
+SQLITE: Mapping[str, str] = {"type": "sqlite", "path": "results.db", "synchronous": "normal"}
 HEARTBEAT, TIMEOUT = 0.2, 1.0  # seconds; [cluster], so short that a stop of STOP_SECONDS is longer than both
 STOP_SECONDS = 2.0
 
@@ -33,10 +42,13 @@ class Shape:
     workers: int = 2
     batch_bytes: str = "4K"
     commit: float = 0.1
+    job: str = "Tally"  # a class of job.py
+    version: int = 1  # of the Job: another one is another view, where a store outlives the trial
+    store: Mapping[str, str] = field(default_factory=lambda: SQLITE)  # [store]
 
     def sections(self, source: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
         return {
-            "job": {"class": "tests.chaos.job:Tally"},
+            "job": {"class": f"tests.chaos.job:{self.job}", "version": self.version},
             "cluster": {"heartbeat": HEARTBEAT, "timeout": TIMEOUT},
             "source": source,
             "collector": {"route": self.route, "slots": self.slots, "batch_bytes": self.batch_bytes,
@@ -44,7 +56,7 @@ class Shape:
             "coordinator": {"batch_bytes": self.batch_bytes, "memory_bytes": "1M"},
             # a worker that is killed for fun is not the event's fault, however often that happens
             "compute": {"workers": self.workers, "fork_bytes": 0, "worker_kills": 1000, "memory_bytes": "1M"},
-            "store": {"type": "sqlite", "path": "results.db", "synchronous": "normal"},
+            "store": self.store,
         }
 
 
@@ -78,11 +90,13 @@ class Outcome:
     met: Counter[str]  # what happened: "kill worker", "stop collector", "worker:save:after" ...
     missed: list[str]  # faults at points that no process got to
     seconds: float
+    handled: Mapping[str, int]  # messages that each compute node there at the end has had
 
 
 @dataclass
 class Trial:
-    """``faults`` are those of inject/sitecustomize.py; ``broken`` is its DRTC_CHAOS_BREAK."""
+    """``faults`` are those of inject/sitecustomize.py; ``broken`` is its DRTC_CHAOS_BREAK. ``beside`` is called all
+    the while the trial lives, with the time."""
 
     directory: Path
     shape: Shape
@@ -91,6 +105,7 @@ class Trial:
     faults: Iterable[str] = ()
     storm: Storm | None = None
     broken: str = ""
+    beside: Callable[[float], None] = lambda now: None
     second_collector: bool = False  # from the start
     deadline: float = 90.0  # seconds
     _seen: set[str] = field(default_factory=set)
@@ -98,7 +113,7 @@ class Trial:
     def __post_init__(self) -> None:
         env = {"DRTC_CHAOS_MARKS": str(self.directory / "marks"), "DRTC_CHAOS_BREAK": self.broken,
                "DRTC_CHAOS": ",".join(self.faults)}
-        self._crew = Crew(self.directory, self.directory / "job.ini", env)
+        self.crew = Crew(self.directory, self.directory / "job.ini", env)
 
     def run(self) -> Outcome:
         """Lives through it.
@@ -108,8 +123,10 @@ class Trial:
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         (self.directory / "marks").mkdir(exist_ok=True)
-        ini(self._crew.ini, self.shape.sections(self.source))
-        seats = self._crew.seats
+        ini(self.crew.ini, self.shape.sections(self.source))
+        cls = type(make_store(load(self.crew.ini).store, self.directory))
+        self.crew.env = {**self.crew.env, "DRTC_CHAOS_STORE": f"{cls.__module__}:{cls.__qualname__}"}
+        seats = self.crew.seats
         for number in range(1, self.shape.coordinators + 1):
             seats.append(Seat("coordinator", f"coordinator-{number}"))
         for number in range(1, self.shape.computes + 1):
@@ -120,17 +137,19 @@ class Trial:
         try:
             self._live(began + self.deadline)
             took = time.monotonic() - began
-            verdict = judge(records(self.directory / "results.db"), dict(self.truth))
-            dead = rows(self.directory / "results.db", "SELECT key, error FROM tally_v1_dead")
-            if dead:
-                verdict.wrong.append(f"dead letters: {dead[:3]}")
+            verdict = self._verdict()
+            handled = self._handled()
             if verdict.right:
                 self._run_again()
-            self._crew.end("coordinator", "compute", killed=bool(self.faults))
+            self.crew.end("coordinator", "compute", killed=bool(self.faults))
         finally:
-            self._crew.bury()
+            self.crew.bury()
         missed = [fault for fault in self.faults if fault not in self._seen]
-        return Outcome(verdict, self._crew.met, missed, took)
+        return Outcome(verdict, self.crew.met, missed, took, handled)
+
+    def results(self) -> AbstractContextManager[Results]:
+        """The trial's store, open, and the Job's view, once ``run`` has begun."""
+        return opened(load(self.crew.ini))
 
     def _collector(self, number: int) -> Seat:
         name = f"collector-{number}"
@@ -140,7 +159,7 @@ class Trial:
     # --- living ---
 
     def _live(self, deadline: float) -> None:
-        crew = self._crew
+        crew = self.crew
         for seat in crew.seats:
             crew.start(seat)
         if self.storm is not None:
@@ -151,6 +170,7 @@ class Trial:
                 raise Failed(f"not done after {self.deadline:g} s\n{crew.last_words()}")
             crew.look_after()
             self._notice_marks(now)
+            self.beside(now)
             if self.storm is not None:
                 role = self.storm.next(now)
                 if role is not None:
@@ -169,12 +189,12 @@ class Trial:
             if not text:
                 continue  # being written
             self._seen.add(fault)
-            self._crew.met[":".join(fault.split(":")[:3])] += 1
+            self.crew.met[":".join(fault.split(":")[:3])] += 1
             if fault.endswith(":stop"):
                 self._stands_still(int(text), fault.partition(":")[0], now)
 
     def _stands_still(self, pid: int, role: str, now: float) -> None:
-        crew = self._crew
+        crew = self.crew
         crew.stands_still(pid, role, now + STOP_SECONDS)
         if role == "collector" and len(crew.of("collector")) == 1:
             second = self._collector(2)
@@ -182,7 +202,7 @@ class Trial:
             crew.start(second)
 
     def _strike(self, role: str, now: float, storm: Storm) -> None:
-        victim = self._crew.victim(role, storm.dice)
+        victim = self.crew.victim(role, storm.dice)
         if victim is None:
             return
         _, pid = victim
@@ -190,15 +210,44 @@ class Trial:
             send(pid, signal.SIGSTOP)
             self._stands_still(pid, role, now)
         else:
-            self._crew.kill(pid, role)
+            self.crew.kill(pid, role)
 
     # --- the end ---
 
+    def _verdict(self) -> Verdict:
+        """SQLite is read without drtc; what its store says must be the same."""
+        with self.results() as (store, view):
+            found = stored(store, view)
+            dead = companions(view)["dead letter"]
+            store.prepare(dead)
+            letters = list(store.scan(dead, limit=3))
+        if self.shape.store["type"] == "sqlite":
+            raw = records(self.directory / self.shape.store["path"], view.name)
+            verdict = judge(raw, dict(self.truth))
+            if found != raw:
+                verdict.wrong.append("scan shows other records than stand in the file")
+        else:
+            verdict = judge(found, dict(self.truth))
+        if letters:
+            verdict.wrong.append(f"dead letters: {letters}")
+        return verdict
+
+    def _handled(self) -> dict[str, int]:
+        try:
+            members = fetch(load(self.crew.ini))["members"]
+        except ClusterError:
+            return {}  # nobody is there to be asked: the storm has just struck
+        return {report["node"]: report["handled"] for report in members if report["role"] == "compute"}
+
+    def _rows(self) -> list[Row]:
+        """The view to the last byte: versions and fences too."""
+        with self.results() as (store, view):
+            return list(store.scan(view))
+
     def _run_again(self) -> None:
         """A bounded run that has finished finds nothing new and changes nothing."""
-        crew = self._crew
-        everything = "SELECT * FROM tally_v1 ORDER BY key"
-        before = rows(self.directory / "results.db", everything)
+        crew = self.crew
+        before = self._rows()
         again = crew.of("collector")[0]
         crew.start(again, {"DRTC_CHAOS": ""})
         deadline = time.monotonic() + 20
@@ -207,7 +256,7 @@ class Trial:
                 raise Failed(f"run again, {again.name} does not end\n{crew.last_words()}")
             crew.look_after()
             time.sleep(0.01)
-        if again.running.code != 0 or rows(self.directory / "results.db", everything) != before:
+        if again.running.code != 0 or self._rows() != before:
             raise Failed(f"run again, {again.name} ended with {again.running.code} or changed records\n"
                          f"{crew.last_words()}")
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from zlib import crc32
 
+from drtc.stores.base import Store, View
+
 from .job import GROUPS, RECENT
 
 
@@ -35,17 +37,18 @@ class Events:
 
 #: after so many events a run of so many in each partition that yield nothing: whole batches of them are done at once,
 #: before those that they stand behind are stored
-QUIET_EVERY, QUIET_RUN = 3000, 1000
+QUIET_EVERY, QUIET_RUN, QUIET = 3000, 1000, b"quiet"
 
 
 class Maker:
     """Makes events one by one, the same for the same arguments, and keeps account of what their records must be."""
 
-    def __init__(self, seed: int, partitions: int, keys: int = 300) -> None:
+    def __init__(self, seed: int, partitions: int, keys: int = 300, groups: int = GROUPS) -> None:
         self.made = 0
         self._dice = random.Random(seed)
         self._partitions = partitions
         self._keys = keys
+        self._groups = groups
         self._counts: dict[str, int] = defaultdict(int)
         self._totals: dict[str, int] = defaultdict(int)
         self._recents: dict[str, deque[int]] = defaultdict(lambda: deque(maxlen=RECENT))
@@ -58,7 +61,7 @@ class Maker:
         amount = self._dice.getrandbits(32)
         key = name.encode()
         self._recents[name].append(number)
-        for record in (name, f"group {number % GROUPS}"):
+        for record in (name, f"group {number % self._groups}"):
             self._counts[record] += 1
             self._totals[record] += amount
         return crc32(key) % self._partitions, key, b"%s,%d,%d" % (key, number, amount)
@@ -69,16 +72,17 @@ class Maker:
                 for key in self._counts}
 
 
-def make(seed: int, events: int, partitions: int, keys: int = 300) -> Events:
-    """The same events for the same arguments."""
-    maker = Maker(seed, partitions, keys)
+def make(seed: int, events: int, partitions: int, keys: int = 300, groups: int = GROUPS,
+         quiet: bytes = QUIET) -> Events:
+    """The same events for the same arguments. ``quiet``: the key of what yields nothing; a long one makes bulk."""
+    maker = Maker(seed, partitions, keys, groups)
     lines: list[list[tuple[bytes, bytes]]] = [[] for _ in range(partitions)]
     for number in range(events):
         partition, key, line = maker.make()
         lines[partition].append((key, line))
         if number % QUIET_EVERY == QUIET_EVERY - 1:
             for share in lines:
-                share += [(b"quiet", b"quiet,-1,0")] * QUIET_RUN
+                share += [(quiet, quiet + b",-1,0")] * QUIET_RUN
     return Events(lines, maker.truth)
 
 
@@ -135,6 +139,12 @@ def tally(found: dict[str, Account], truth: dict[str, Account], family: str) -> 
     pairs = [(truth[key].events if key in truth else 0, found[key].events if key in found else 0) for key in keys]
     return Tally(sum(due for due, _ in pairs), sum(have for _, have in pairs),
                  sum(max(0, due - have) for due, have in pairs), sum(max(0, have - due) for due, have in pairs))
+
+
+def stored(store: Store, view: View) -> dict[str, Account]:
+    """What stands in a store of any kind, through its own ``scan``. Nothing where nothing was stored yet."""
+    store.prepare(view)
+    return {str(row.id.key): Account(*row.values) for row in store.scan(view)}
 
 
 def records(database: Path, view: str = "tally_v1") -> dict[str, Account]:

@@ -17,7 +17,10 @@ from drtc.stores.base import Store
 from drtc.stores.memory import content, forget
 from drtc.values import parse
 
-from ..services import Servers, Service
+from ..services import (
+    Aerospike, Cassandra, Elasticsearch, MongoDB, OpenSearch, PostgreSQL, Redis, Servers, Service)
+from ..services.opensearch import Search
+from ..services.redis import RedisCluster
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Backend:
     impatient: Mapping[str, str] = field(default_factory=dict)  # more for a store that gives up waiting soon
     shared: bool = True  # other processes can open it
     server: Service | None = None  # what runs it, to be killed, frozen and started again
+    loses: str = ""  # what kill -9 of the server takes away of what was stored, in words; "": nothing
 
     @property
     def settings(self) -> Any:
@@ -76,7 +80,146 @@ def sqlite(directory: Path, servers: Servers) -> Iterator[Backend]:
     yield Backend({"type": "sqlite", "path": "results.db"}, directory, unavailable, {"busy_seconds": "0.1"})
 
 
+@contextmanager
+def aerospike(directory: Path, servers: Servers) -> Iterator[Backend]:
+    server = servers.get(Aerospike)
+    with server.place() as prefix:
+        yield Backend({"type": "aerospike", "hosts": server.address, "namespace": server.namespace, "prefix": prefix},
+                      directory, server.full, {"timeout": "1"}, server=server, loses="about its last second")
+
+
+@contextmanager
+def redis(directory: Path, servers: Servers) -> Iterator[Backend]:
+    with _redis(directory, servers.get(Redis), "redis") as found:
+        yield found
+
+
+@contextmanager
+def redis_cluster(directory: Path, servers: Servers) -> Iterator[Backend]:
+    with _redis(directory, servers.get(RedisCluster), "redis+cluster") as found:
+        yield found
+
+
+@contextmanager
+def _redis(directory: Path, server: Redis, scheme: str) -> Iterator[Backend]:
+    """A prefix of its own in a server that all tests share."""
+    prefix = f"test-{uuid4().hex}:"
+
+    @contextmanager
+    def unavailable() -> Iterator[None]:
+        server.configure(maxmemory=1)
+        try:
+            yield
+        finally:
+            server.configure(maxmemory=0)
+
+    yield Backend({"type": "redis", "url": f"{scheme}://{server.address}", "prefix": prefix}, directory, unavailable,
+                  server=server)
+    server.wipe(prefix)
+
+
+@contextmanager
+def cassandra(directory: Path, servers: Servers) -> Iterator[Backend]:
+    server = servers.get(Cassandra)
+
+    @contextmanager
+    def unavailable() -> Iterator[None]:
+        server.kill()  # a frozen one would do, later, what it was asked meanwhile
+        try:
+            yield
+        finally:
+            server.start()
+
+    with server.keyspace() as keyspace:
+        yield Backend({"type": "cassandra", "hosts": server.address, "keyspace": keyspace, "replication": "1",
+                       "user": server.user, "password": server.password, "timeout": "20"}, directory,
+                      unavailable, {"timeout": "2"}, server=server)
+
+
+@contextmanager
+def search(type: str, kind: type[Search], directory: Path, servers: Servers) -> Iterator[Backend]:
+    """Elasticsearch or OpenSearch, with indices of its own prefix."""
+    server = servers.get(kind)
+    prefix = f"test-{uuid4().hex}-"
+
+    @contextmanager
+    def unavailable() -> Iterator[None]:
+        block = {"index.blocks.write": True}
+        assert server.ask("PUT", f"/{prefix}*/_settings", block)[0] == 200
+        try:
+            yield
+        finally:
+            assert server.ask("PUT", f"/{prefix}*/_settings", {name: None for name in block})[0] == 200
+
+    try:
+        yield Backend({"type": type, "hosts": f"http://{server.address}", "prefix": prefix, "replicas": "0"}, directory,
+                      unavailable, server=server)
+    finally:
+        server.remove(prefix)
+
+
+@contextmanager
+def elasticsearch(directory: Path, servers: Servers) -> Iterator[Backend]:
+    with search("elasticsearch", Elasticsearch, directory, servers) as backend:
+        yield backend
+
+
+@contextmanager
+def opensearch(directory: Path, servers: Servers) -> Iterator[Backend]:
+    with search("opensearch", OpenSearch, directory, servers) as backend:
+        yield backend
+
+
+@contextmanager
+def postgresql(directory: Path, servers: Servers) -> Iterator[Backend]:
+    server = servers.get(PostgreSQL)
+    with server.database() as url:
+        name = url.rpartition("/")[2]
+
+        @contextmanager
+        def unavailable() -> Iterator[None]:
+            with server.admin() as connection:
+                connection.execute(f"ALTER DATABASE {name} CONNECTION LIMIT 0".encode())
+                connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+                try:
+                    yield
+                finally:
+                    connection.execute(f"ALTER DATABASE {name} CONNECTION LIMIT -1".encode())
+
+        yield Backend({"type": "postgresql", "url": url, "password": server.password}, directory, unavailable,
+                      {"timeout": "2"}, server=server)
+
+
+@contextmanager
+def mongodb(directory: Path, servers: Servers) -> Iterator[Backend]:
+    server = servers.get(MongoDB)
+    database = f"test_{uuid4().hex}"
+
+    @contextmanager
+    def unavailable() -> Iterator[None]:
+        server.kill()
+        try:
+            yield
+        finally:
+            server.start()
+
+    try:
+        yield Backend({"type": "mongodb", "url": server.url, "database": database, "timeout": "30"}, directory,
+                      unavailable, {"timeout": "0.5"}, server=server)
+    finally:
+        with server.client() as client:
+            client.drop_database(database)
+
+
 BACKENDS: dict[str, Callable[[Path, Servers], AbstractContextManager[Backend]]] = {
+    "aerospike": aerospike,
+    "cassandra": cassandra,
+    "elasticsearch": elasticsearch,
     "memory": memory,
+    "mongodb": mongodb,
+    "opensearch": opensearch,
+    "postgresql": postgresql,
+    "redis": redis,
+    "redis_cluster": redis_cluster,
     "sqlite": sqlite,
 }

@@ -213,6 +213,7 @@ class Service(ABC):
     def freeze(self) -> None:
         """Lets the server hang (SIGSTOP): connections stay open, nothing is answered until ``thaw``."""
         self._own().signal(signal.SIGSTOP)
+        await_stopped(self.pid)
 
     def thaw(self) -> None:
         """Ends what ``freeze`` began."""
@@ -270,6 +271,13 @@ class Servers:
         """Ends all of them."""
         while self._running:
             self._running.popitem()[1].close()
+
+
+def await_stopped(pid: int) -> None:
+    """Until every thread of a process stands still: its signal is on its way when kill() returns, and a save takes less
+    time than it does."""
+    await_true(lambda: all(task.read_text().rpartition(")")[2].split()[0] == "T"
+                           for task in Path(f"/proc/{pid}/task").glob("*/stat")), 5, "the frozen state")
 
 
 def await_true(condition: Callable[[], bool], seconds: float, what: str, process: Process | None = None) -> None:

@@ -110,15 +110,18 @@ def test_all_problems_are_reported_together_in_the_order_of_the_file() -> None:
     ]
 
 
-def test_what_later_versions_know_is_refused_now_in_words() -> None:
-    assert problems(CAMPAIGNS) == ["job.ini:26: [store] type: must be memory or sqlite, not 'aerospike'"]
+def test_the_store_is_aerospike_where_none_is_named() -> None:
+    named, unnamed = (load(written(text), environ={}) for text in (CAMPAIGNS, CAMPAIGNS[:CAMPAIGNS.index("[store]")]))
+    assert named.types == unnamed.types == {"source": "kafka", "store": "aerospike"}
+    assert type(named.store) is type(unnamed.store)
+    assert origin(unnamed, "store", "type") == ("aerospike", "default")
 
 
 def test_what_must_be_given_is_named() -> None:
-    said = problems("[source]\ntype = files\n")
+    said = problems("[store]\ntype = sqlite\n")
     assert said[0].startswith("job.ini: [job] class: missing (the Job as `module:Class`")
-    assert "job.ini: [store] type: missing, must be memory or sqlite" in said
-    assert any(each.startswith("job.ini: [source] path: missing") for each in said)
+    assert "job.ini: [source] type: missing, must be files or kafka" in said
+    assert any(each.startswith("job.ini: [store] path: missing") for each in said)
 
 
 @pytest.mark.parametrize("text, sentence", [
@@ -216,7 +219,7 @@ def test_a_file_with_a_byte_order_mark_and_windows_lines_is_read() -> None:
     assert load("job.ini", environ={}).source.path == "actions-*.csv"
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "conf").glob("*.ini")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted((ROOT / "conf").rglob("*.ini")), ids=lambda path: path.name)
 def test_every_file_that_we_ship_loads(path: Path) -> None:
     assert load(path, environ={}).job.class_
 

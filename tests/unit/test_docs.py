@@ -13,6 +13,7 @@ import sqlite3
 import sys
 from contextlib import closing
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Iterator, NamedTuple
 
 import click
@@ -111,8 +112,10 @@ def test_every_module_and_test_that_is_named_exists(page: Path) -> None:
 
 # --- code ---
 
-def test_python_runs(page: Path, place: Path) -> None:
-    names: dict[str, Any] = {"__name__": "page"}
+def test_python_runs(page: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("page")
+    monkeypatch.setitem(sys.modules, "page", module)  # where dataclasses look for the names in their annotations
+    names = vars(module)
     for block in blocks(page):
         if block.language == "python":
             exec(compile(block.text, f"{page.name}: {block.text[:30]!r}", "exec"), names)

@@ -8,7 +8,8 @@ import pytest
 import drtc
 
 OPTIONAL = ("kafka", "datasketches", "numpy", "crc32c", "lz4", "zstandard", "snappy", "uvloop", "psutil", "polars",
-            "click", "rich", "asyncio", "sqlite3")
+            "aerospike", "cassandra", "click", "elastic_transport", "rich", "asyncio", "pymongo", "bson",
+            "psycopg", "redis", "sqlite3")
 
 
 def imported_by(code: str) -> set[str]:

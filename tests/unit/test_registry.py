@@ -8,6 +8,7 @@ from typing import Iterator
 
 import pytest
 
+from drtc import sources
 from drtc.config import load
 from drtc.errors import ConfigError
 from drtc.stores import make_store, names, own_names, settings_class
@@ -68,6 +69,14 @@ def test_names_of_stores() -> None:
         settings_class("sqllite")
     with pytest.raises(ConfigError, match=r"type = xyzzy: there is no such store \(known: .*memory.*sqlite"):
         settings_class("xyzzy")
+
+
+def test_settings_that_stand_in_another_module_than_their_part() -> None:
+    source = sources.make_source(sources.settings_class("kafka")(("localhost:9092",), "t", "g"),
+                                 sources.SourceContext(Path(), "v", None, False))
+    assert type(source).__name__ == "KafkaSource"
+    with pytest.raises(TypeError, match="are not the settings of a source"):
+        sources.make_source(SQLiteSettings("x"), sources.SourceContext(Path(), "v", None, False))
 
 
 def test_another_package_adds_a_type(plugin: Path) -> None:

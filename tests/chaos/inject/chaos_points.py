@@ -15,6 +15,7 @@ class Point(NamedTuple):
     message: str = ""  # the class of the frame that is sent
 
 
+STORE = "drtc.stores.sqlite:SQLiteStore"  # DRTC_CHAOS_STORE names the one of a trial with another
 SOURCES = ("drtc.sources.kafka:KafkaSource", "drtc.sources.files:FilesSource")
 
 POINTS: dict[str, dict[str, Point]] = {
@@ -43,8 +44,8 @@ POINTS: dict[str, dict[str, Point]] = {
         "map": Point(("drtc.compute.mapper:Mapper.map",)),
         "send": Point(("drtc.compute.pipe:Pipe.send",), "Mapped"),
         "accept": Point(("drtc.compute.merge:Merger.add",)),
-        "save": Point(("drtc.stores.sqlite:SQLiteStore.save",)),
-        "write": Point(("drtc.stores.sqlite_table:Table.update",)),  # after it: inside a transaction, before COMMIT
+        "save": Point((f"{STORE}.save",)),
+        "write": Point(("drtc.stores.sqlite_table:Table.update",)),  # SQLite only; after: before COMMIT
         "answer": Point(("drtc.compute.pipe:Pipe.send",), "Merged"),
     },
 }

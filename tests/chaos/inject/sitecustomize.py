@@ -5,7 +5,8 @@ Python imports this module at its start where its directory is on PYTHONPATH; th
 DRTC_CHAOS        faults, separated by commas: ``role:point:edge:n[:stop]``, such as ``worker:save:after:17``: at the
                   17th time that one process of the role gets there, kill -9, or SIGSTOP where it says ``stop``
 DRTC_CHAOS_MARKS  a directory: a fault that has happened leaves a file with the process id there, and happens only once
-DRTC_CHAOS_BREAK  what is broken on purpose, to see that the suite notices: ``fence`` or ``commits``
+DRTC_CHAOS_STORE  the class of the trial's store, as ``module:Class``, where it is not SQLite's
+DRTC_CHAOS_BREAK  what is broken on purpose, to see that the suite notices: ``fence``, ``commits`` or ``versions``
 DRTC_CHAOS_CLOCK  a file with the seconds by which this process's wall clock is wrong; it may change at any time
 """
 from __future__ import annotations
@@ -73,22 +74,43 @@ def _watch(method: str, message: str, before: list[_Fault], after: list[_Fault])
 
 
 def _install(role: str) -> None:
-    from chaos_points import POINTS
+    from chaos_points import POINTS, STORE
+
+    store = os.environ.get("DRTC_CHAOS_STORE", STORE)
 
     faults = [_Fault(text) for text in os.environ.get("DRTC_CHAOS", "").split(",") if text.startswith(f"{role}:")]
     for name in dict.fromkeys(fault.point for fault in faults):
         here = [fault for fault in faults if fault.point == name]
         point = POINTS[role][name]
         for method in point.methods:
-            _watch(method, point.message, [fault for fault in here if fault.edge == "before"],
+            _watch(method.replace(STORE, store), point.message, [fault for fault in here if fault.edge == "before"],
                    [fault for fault in here if fault.edge == "after"])
     broken = os.environ.get("DRTC_CHAOS_BREAK", "")
     if broken == "fence" and role == "worker":
         merge: Any = import_module("drtc.compute.merge")
         merge.fence_verdict = lambda fence, spans, touched: "new"
+    if broken == "versions" and role == "worker":
+        _overwrite(store)
     if broken == "commits" and role == "collector":
         flow: Any = import_module("drtc.collector.flow")
         flow.Flow.frontiers = lambda self: {name: state.position for name, state in self._partitions.items()}
+
+
+def _overwrite(store: str) -> None:
+    """A save that finds its version moved overwrites what somebody else has saved."""
+    module, _, name = store.partition(":")
+    cls: Any = getattr(import_module(module), name)
+    save = cls.save
+
+    def careless(self: Any, view: Any, rows: Any) -> Any:
+        moved = save(self, view, rows)
+        while moved:
+            there = self.load(view, list(moved))
+            rows = [row._replace(version=there[row.id].version) for row in rows if row.id in moved]
+            moved = save(self, view, rows)
+        return moved
+
+    cls.save = careless
 
 
 def _shift_clock(path: str) -> None:
