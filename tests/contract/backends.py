@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, Callable, Iterator, Mapping
 from uuid import uuid4
 
+import pytest
+
 from drtc.settings import settings_of
 from drtc.stores import open_store, settings_class
 from drtc.stores.base import Store
@@ -223,3 +225,11 @@ BACKENDS: dict[str, Callable[[Path, Servers], AbstractContextManager[Backend]]] 
     "redis_cluster": redis_cluster,
     "sqlite": sqlite,
 }
+
+#: the same code against a second and heavier server
+SECOND = frozenset({"elasticsearch"})
+
+
+def parameters(long: frozenset[str] = SECOND) -> list[Any]:
+    """Every backend as a test's parameter; those in ``long`` only with DRTC_LONG=1."""
+    return [pytest.param(name, marks=pytest.mark.long) if name in long else name for name in sorted(BACKENDS)]

@@ -9,10 +9,10 @@ import pytest
 from drtc.stores.base import Store
 
 from ..services import Servers
-from .backends import BACKENDS, Backend
+from .backends import BACKENDS, Backend, parameters
 
 
-@pytest.fixture(params=sorted(BACKENDS))
+@pytest.fixture(params=parameters())
 def backend(request: pytest.FixtureRequest, tmp_path: Path, servers: Servers) -> Iterator[Backend]:
     with BACKENDS[request.param](tmp_path, servers) as found:
         yield found

@@ -33,7 +33,7 @@ DAY = 86400.0
 JULY_4 = 1372896000.0
 
 
-@pytest.fixture(params=["elasticsearch", "opensearch"])
+@pytest.fixture(params=[pytest.param("elasticsearch", marks=pytest.mark.long), "opensearch"])
 def backend(request: pytest.FixtureRequest, tmp_path: Path, servers: Servers) -> Iterator[Backend]:
     with BACKENDS[request.param](tmp_path, servers) as found:
         yield found

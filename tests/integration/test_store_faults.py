@@ -24,7 +24,7 @@ from ..chaos.crew import Failed, Seat
 from ..chaos.job import MANY_GROUPS
 from ..chaos.trial import Outcome, Shape, Storm, Trial, files_source
 from ..chaos.truth import Events, make, stored
-from ..contract.backends import BACKENDS, Backend
+from ..contract.backends import BACKENDS, SECOND, Backend, parameters
 from ..services import Servers, Service
 
 SEED = int(os.environ.get("DRTC_SEED") or random.SystemRandom().randrange(10 ** 6))
@@ -37,12 +37,13 @@ ALLOWANCE = 40 * MB  # what the roles together may grow by while the store is aw
 EVENTS = 30_000  # of a trial whose server is struck
 LOOK_SECONDS, NOTICE_SECONDS = 0.1, 20.0
 DEADLINE = 240.0  # seconds of one trial, on a machine that has other things to do
+SLOW = SECOND | {"cassandra", "mongodb", "redis_cluster"}  # minutes here, and the short suite has the others
 READY = {"collector": "partition assigned", "coordinator": "listening", "compute": "listening"}
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
-@pytest.fixture(params=sorted(BACKENDS))
+@pytest.fixture(params=parameters())
 def backend(request: pytest.FixtureRequest, tmp_path: Path, servers: Servers) -> Iterator[Backend]:
     with BACKENDS[request.param](tmp_path, servers) as found:
         if not found.shared:
@@ -104,6 +105,7 @@ def test_exact_whoever_is_killed(backend: Backend, dice: random.Random, tmp_path
     pytest.fail(f"nobody got to these points: {faults}")
 
 
+@pytest.mark.parametrize("backend", parameters(SLOW), indirect=True)
 @pytest.mark.parametrize("how", ["killed", "frozen"])
 def test_the_server_goes_away_under_load(how: str, backend: Backend, server: Service, tmp_path: Path) -> None:
     """The roles wait for it, within their memory, and go on by themselves when it is back."""
@@ -132,6 +134,7 @@ def test_the_server_goes_away_under_load(how: str, backend: Backend, server: Ser
     assert outage.grown < ALLOWANCE, "the roles' memory grows while the store is away"
 
 
+@pytest.mark.parametrize("backend", parameters(SLOW), indirect=True)
 def test_two_nodes_write_the_same_records(backend: Backend, tmp_path: Path) -> None:
     events = make(SEED, 24_000, 4, groups=MANY_GROUPS)
     trial = meeting(tmp_path, events, backend)

@@ -130,6 +130,7 @@ class Service(ABC):
     name: str  # as in DRTC_TEST_<NAME> in capitals
     start_seconds = 60.0
     stop_seconds = 20.0
+    long = False  # only the tests that DRTC_LONG=1 adds use it
 
     def __init__(self) -> None:
         self._outside = os.environ.get(self.variable())

@@ -39,6 +39,7 @@ class Elasticsearch(Search):
     """One node. A request may have 20 MiB. Its launcher waits for it, and is what was started here."""
 
     name = "elasticsearch"
+    long = True
 
     @classmethod
     def install(cls) -> str:

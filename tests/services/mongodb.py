@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Iterator, Sequence
 
-from .base import Absent, Service, cache, need
+from .base import Absent, ByAddress, Service, cache, need
 
 if TYPE_CHECKING:
     from pymongo import MongoClient
@@ -35,7 +35,10 @@ class MongoDB(Service):
     def install(cls) -> str:
         program = cls._program()
         if not program.exists():
-            _build(program)
+            try:
+                _build(program)
+            except Absent as absent:  # no package has MongoDB itself, so its absence is no fault of a machine
+                raise ByAddress(str(absent)) from absent
         return f"mongodb, FerretDB {_version()} in {program}"
 
     @classmethod
@@ -47,7 +50,7 @@ class MongoDB(Service):
     def argv(self, directory: Path) -> Sequence[str]:
         program = self._program()
         if not program.exists():
-            raise Absent(f"FerretDB is not built (python -m tests.services install {self.name})")
+            raise ByAddress(f"FerretDB is not built (python -m tests.services install {self.name})")
         (directory / "data").mkdir(exist_ok=True)
         return [str(program), self.address, str(directory / "data")]
 
