@@ -265,6 +265,7 @@ def init_store(config: Config) -> None:
     What is there already is left as it is. Roles do the same at their start; this is for those whose roles may not."""
     from .commands.init_store import init_store
 
+    _start_logs(config, asks=True)
     init_store(config)
 
 
@@ -277,6 +278,7 @@ def reset(config: Config, yes: bool) -> None:
     Says how many there are, and asks."""
     from .commands.reset import reset
 
+    _start_logs(config, asks=True)
     reset(config, yes)
 
 

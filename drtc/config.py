@@ -198,6 +198,8 @@ class _Draft:
         if entry.origin in self.variables and not guess:
             del self.entries[place]  # a name by chance: Kubernetes sets DRTC_COORDINATOR_PORT for a service
             return
+        if place.section in FAMILIES and Place(place.section, "type") not in self.entries:
+            guess = f" ([{place.section}] type is missing, so it is the default)"
         homes = [section for section, known in keys.items() if place.key in known]
         if homes and not guess:
             guess = f" (it belongs in [{homes[0]}])"

@@ -105,4 +105,7 @@ class Registry(Generic[Part]):
         if not isinstance(getattr(part, "Settings", None), type):
             raise ConfigError(f"{where} has no dataclass named Settings: docs/stores.md says what a {self._family}'s "
                               "class must have")
+        missing = sorted(getattr(part, "__abstractmethods__", ()))
+        if missing:
+            raise ConfigError(f"{where} does not define {', '.join(missing)}")
         return part

@@ -21,7 +21,7 @@ class _Sketch(Aggregate):
         try:
             self._library: Any = import_module("datasketches")
         except ImportError as error:
-            raise JobError(f"{type(self).__name__} needs Apache DataSketches: pip install drtc[sketches]") from error
+            raise JobError(f"{type(self).__name__} needs Apache DataSketches: pip install 'drtc[sketches]'") from error
 
 
 class Distinct(_Sketch):

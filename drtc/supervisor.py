@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from .cluster.kinds import open_membership
 from .cluster.membership import Membership, member
-from .errors import ClusterError, DrtcError
+from .errors import ClusterError, DrtcError, StoreUnavailable
 from .observe.banner import banner
 from .observe.logs import Log
 from .observe.progress import Progress, summary
@@ -28,6 +28,7 @@ LOOK_SECONDS = 0.25
 QUICK_DEATH = 5.0  # seconds: who dies sooner after its start waits longer before the next
 GIVE_UP = 5  # quick deaths in a row
 FAILED_SECONDS = 1.0  # for the others to stop when a role has failed: what they have not stored is read again
+INTERRUPTED = 130  # what a shell reports for a command that Ctrl-C ended
 ORPHANS_SECONDS = 20.0  # roles whose supervisor was killed have ended by then
 
 
@@ -76,7 +77,12 @@ class Supervisor:
             await self._stop(child)
         await asyncio.gather(*watches)
         self._membership.close()
-        return self._code
+        return self._code or (INTERRUPTED if self._early else 0)
+
+    @property
+    def _early(self) -> bool:
+        """It was to run to the end of the source, and was told to stop before."""
+        return self._until_end and self._signals > 0
 
     def claim(self) -> None:
         """Makes sure that nobody else supervises these roles.
@@ -120,7 +126,9 @@ class Supervisor:
             return  # no coordinator was left to ask: its own log says why
         for report in status["departed"]:
             took = report["stopped"] - report["started"]
-            print(f"drtc: {summary(report['events'], took, report['dead'])}", file=sys.stderr)
+            early = "stopped before the end of the source: " if self._early else ""
+            why = f"; it was {report['waiting']}" if self._early and report["waiting"] else ""
+            print(f"drtc: {early}{summary(report['events'], took, report['dead'], not early)}{why}", file=sys.stderr)
 
     def _signalled(self) -> None:
         self._signals += 1
@@ -128,7 +136,7 @@ class Supervisor:
             for child in self._children:
                 if child.process is not None and child.process.returncode is None:
                     child.process.kill()
-            os._exit(130)
+            os._exit(INTERRUPTED)
         self._log.info("draining")
         self._stopping.set()
 
@@ -215,11 +223,16 @@ def run(config: Config, until_end: bool) -> int:
     """``drtc run``.
 
     Raises:
-        JobError: the Job is wrong; said once, before anything is started. ClusterError: it runs already.
+        JobError, StoreError: the Job or the store is wrong; said once, before anything is started.
+        ClusterError: it runs already.
     """
-    from .loading import load_job
+    from .commands.results import opened
 
-    load_job(config.job.class_, config.base)
+    try:
+        with opened(config) as (store, view):
+            store.prepare(view)
+    except StoreUnavailable:
+        pass  # the roles wait for it, and say so
     supervisor = Supervisor(config, until_end)
     supervisor.claim()
     print(banner(config, "run"), file=sys.stderr)

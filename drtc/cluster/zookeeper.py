@@ -36,7 +36,7 @@ try:
 
     from .nodes import NoChroot, Nodes
 except ImportError as error:
-    raise ClusterError("[cluster] membership = zookeeper needs kazoo: pip install drtc[zookeeper]") from error
+    raise ClusterError("[cluster] membership = zookeeper needs kazoo: pip install 'drtc[zookeeper]'") from error
 
 READ_SECONDS = 15.0  # between two full readings: a watch can be lost
 LEAVE_SECONDS = 1.0

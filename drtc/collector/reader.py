@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 READ_SECONDS = 0.05  # the longest that a command waits for the source
 LOOK_SECONDS = 0.5  # between two looks at how far the source goes
+COMMIT_PAUSE = 2.0  # the longest between two attempts to commit
 NOT_COMMITTED = "offsets are not committed"
 
 
@@ -101,6 +102,7 @@ class Reader(threading.Thread, Listener):
         self._ask_ends = False
         self._begun = False
         self._look_at = 0.0
+        self._commit_at = self._pause = 0.0  # a commit that failed is tried again after a pause, which grows
         self._warned = ""
         self._given_up = threading.Event()
 
@@ -196,8 +198,12 @@ class Reader(threading.Thread, Listener):
     def turn(self) -> None:
         """One round: what was commanded, a commit, a read. ``run`` is nothing else, again and again."""
         self._obey()
-        if self._stored and self._commit_once(self._stored):
-            self._stored = {}
+        if self._stored and time.monotonic() >= self._commit_at:
+            if self._commit_once(self._stored):
+                self._stored, self._pause = {}, 0.0
+            else:
+                self._pause = min(COMMIT_PAUSE, max(READ_SECONDS, 2 * self._pause))
+                self._commit_at = time.monotonic() + self._pause
         self._throttle()
         self._read()
 
@@ -283,7 +289,8 @@ class Reader(threading.Thread, Listener):
                 read.append((epoch, chunk.partition, chunk.last, self._route.split(chunk, self._note.slots)))
                 size += len(chunk.payload)
         if read:
-            self._warn("")
+            if not self._warned.startswith(NOT_COMMITTED):
+                self._warn("")
             self._post(Read(read, size))
         now = time.monotonic()
         if now >= self._look_at:

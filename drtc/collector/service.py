@@ -121,9 +121,11 @@ class Collector(Role):
             self.ends = {**event.ends, **(self.ends or {})}
             self._look_for_the_end()
         elif isinstance(event, events.Waiting):
-            self.waiting = event.why
             if event.why:
                 self.log.warning("source waits", why=event.why)
+            elif self.waiting:
+                self.log.info("source goes on")
+            self.waiting = event.why
         elif isinstance(event, events.Finished):
             self._ended.set()
         else:

@@ -52,6 +52,7 @@ class Compute(Role):
         self.seconds: dict[str, float] = {}
         self.troubles: dict[int, str] = {}
         self.deaths = 0
+        self.survives = ""  # what "stored" does, as the store says that is open
         self._said: set[str] = set()  # errors of events
 
     async def start(self) -> None:
@@ -117,6 +118,9 @@ class Compute(Role):
             self._spent(message.seconds)
         elif isinstance(message, Ready):
             plan.ready(worker, message.writers)
+            if message.survives != self.survives:
+                self.survives = message.survives
+                self.log.info("store open", survives=self.survives)
         elif isinstance(message, Need):
             plan.need(worker, message.piece)
         elif isinstance(message, Trouble):

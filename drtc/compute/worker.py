@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import select
 import signal
@@ -14,8 +15,9 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Mapping
 
 from ..batch import Batch, Header, Lane, Payload
-from ..errors import DrtcError, JobError, StoreUnavailable
+from ..errors import DrtcError, JobError, StoreError, StoreUnavailable
 from ..memory import keep_large_buffers
+from ..observe.logs import start as start_logs
 from ..wire.frames import cut
 from ..wire.messages import (
     Failed, Map, Mapped, MappedSpan, Merge, Merged, Need, Ready, Stop, Supply, Trouble)
@@ -38,6 +40,7 @@ def main(connection: Connection, config: Config, number: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the node says when to stop
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _name(f"drtc worker {number}")
+    start_logs(config.cluster.log, level=logging.WARNING)
     keep_large_buffers()
     sock = socket.socket(fileno=os.dup(connection.fileno()))
     pipe = Pipe(sock)
@@ -94,7 +97,7 @@ class Worker:
         self._aggregates = layout.aggregates
         self._mapper = Mapper(spec, self._job)
         self._merger = Merger(self._store, layout, config.compute.cache_records)
-        self._pipe.send(Ready(self._store.writers))
+        self._pipe.send(Ready(self._store.writers, self._store.survives))
 
     def _open_store(self, config: Config, layout: Layout) -> Store:
         """The store, waited for where it does not answer yet."""
@@ -193,6 +196,9 @@ class Worker:
             raise
         except Exception as error:  # it would be the same after a restart, again and again
             traceback.print_exc()
+            if any(frame.f_locals.get("self") is self._store for frame, _ in traceback.walk_tb(error.__traceback__)):
+                raise StoreError(f"{type(self._store).__name__}, the store, has a mistake: {type(error).__name__}: "
+                                 f"{error}") from error
             raise JobError(f"{self._spec.cls.__name__}: its aggregates cannot be merged, shown or packed: "
                            f"{type(error).__name__}: {error}") from error
         took = time.thread_time() - began

@@ -33,7 +33,7 @@ def require() -> None:
     if missing:
         from ..errors import SourceError
 
-        raise SourceError(f"reading Kafka's record batches needs {', '.join(missing)}: pip install drtc[kafka]")
+        raise SourceError(f"reading Kafka's record batches needs {', '.join(missing)}: pip install 'drtc[kafka]'")
 
 
 def decompress(codec: int, packed: Payload) -> bytes:

@@ -102,10 +102,9 @@ class Progress:
 
 def trouble(snapshot: Snapshot) -> str:
     """What a person should know first, "" where all is well."""
-    waiting = f"waiting for {snapshot.waiting.removeprefix('waiting for ')}" if snapshot.waiting else ""
     if snapshot.stalled:
-        return f"stalled: {waiting or 'nothing is being stored'}"
-    return waiting
+        return f"stalled: {snapshot.waiting or 'nothing is being stored'}"
+    return snapshot.waiting
 
 
 def line(title: str, snapshot: Snapshot) -> RenderableType:
@@ -131,11 +130,11 @@ def line(title: str, snapshot: Snapshot) -> RenderableType:
     return grid
 
 
-def summary(events: int, seconds: float, dead: int) -> str:
-    """The last line: "336,776 events stored in 3.1 s (109,000/s), 0 dead letters"."""
+def summary(events: int, seconds: float, dead: int, ended: bool = True) -> str:
+    """The last line: "336,776 events stored in 3.1 s (109,000/s), 0 dead letters". ``ended``: not before its time."""
     letters = counted(dead, "dead letter") + (" (drtc dead list shows them)" if dead else "")
     if not events and not dead:
-        return f"nothing new to store ({seconds:.1f} s), {letters}"
+        return f"{'nothing new to store' if ended else 'nothing stored'} ({seconds:.1f} s), {letters}"
     rate = f" ({_rounded(events / seconds):,}/s)" if seconds > 0 else ""
     return f"{counted(events, 'event')} stored in {seconds:.1f} s{rate}, {letters}"
 

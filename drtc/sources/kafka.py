@@ -72,7 +72,7 @@ class KafkaSource(Source):
             from .kafka_client import Waiting, connect, named
             from .kafka_thread import Reader, Rebalances
         except ImportError as error:
-            raise SourceError("reading Kafka needs kafka-python: pip install drtc[kafka]") from error
+            raise SourceError("reading Kafka needs kafka-python: pip install 'drtc[kafka]'") from error
         self._listener, self._warn = listener, warn
         self._waiting: kafka_client.Waiting = Waiting(warn, self._closing)
         self._reader: kafka_thread.Reader = Reader()

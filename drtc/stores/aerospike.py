@@ -182,7 +182,8 @@ class AerospikeStore(Store):
         with self._translated("write") as client:
             said = client.info_all(f"namespace/{self._settings.namespace}")
         if not said:
-            raise StoreUnavailable(f"{self._place}: no node of the cluster can be reached")
+            raise StoreUnavailable(f"{self._place}: no node of the cluster can be reached: is it running? see [store]"
+                                   " hosts")
         for node, (error, answer) in said.items():
             if error:
                 raise StoreUnavailable(f"{self._place}: node {node} does not answer ({error})")

@@ -1,6 +1,7 @@
 """What the Aerospike store asks of its servers: a client, what the namespace can do, and their errors in sentences."""
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING, Any
 
 from ..errors import StoreError, StoreUnavailable
@@ -40,6 +41,7 @@ PASSING = {
     -15: "no answer came",
     -16: "a part of the batch failed",
 }
+_AWAY = frozenset([-1, -6, -8, -10, -15, 11])  # where nobody may be there
 REFUSALS = {
     10: "the server refuses this for good",
     16: "the server does not know this command: drtc needs Aerospike 6 or newer",
@@ -68,12 +70,18 @@ def connect(settings: AerospikeSettings) -> Any:
         import aerospike
         from aerospike.exception import AerospikeError
     except ImportError as error:
-        raise StoreError("[store] type = aerospike needs aerospike: pip install 'drtc[aerospike]'") from error
+        raise StoreError("[store] type = aerospike, the default, needs the package aerospike: pip install"
+                         " 'drtc[aerospike]', or set another type") from error
     aerospike.set_log_level(aerospike.LOG_LEVEL_OFF)  # what it would say, we say in a sentence
     try:
         return aerospike.client(client_settings(settings))
     except AerospikeError as error:
-        raise translated(settings.place, "connect", error) from error
+        failure = translated(settings.place, "connect", error)
+        nameless = _unknown(settings) if isinstance(failure, StoreUnavailable) else []
+        if nameless:  # the client does not say so
+            failure = StoreUnavailable(f"{settings.place}: cannot connect now: {', '.join(nameless)}: see [store]"
+                                       " hosts")
+        raise failure from error
 
 
 def client_settings(settings: AerospikeSettings) -> dict[str, Any]:
@@ -134,6 +142,17 @@ def survival(client: Any, settings: AerospikeSettings) -> str:
     return "a killed process of drtc; not a restart of the server, which keeps this namespace in memory alone"
 
 
+def _unknown(settings: AerospikeSettings) -> list[str]:
+    """Of the hosts those whose names cannot be resolved, as parts of a sentence."""
+    found = []
+    for each in settings.hosts:
+        try:
+            socket.getaddrinfo(each.host, each.port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            found.append(f"the host {each.host} is not known ({error})")
+    return found
+
+
 def asked(client: Any, settings: AerospikeSettings, question: str) -> dict[str, str]:
     """What one node says, ``name=value`` as a dict."""
     return dict(each.split("=", 1) for each in answer(client, settings, question).split(";") if "=" in each)
@@ -160,7 +179,8 @@ def refusal(place: str, doing: str, code: int, message: str | None) -> StoreErro
     """The error that a status of the client or the server stands for."""
     said = f" ({message})" if message and not message.endswith("AEROSPIKE_OK") else ""
     if code in PASSING:
-        return StoreUnavailable(f"{place}: cannot {doing} now: {PASSING[code]}{said}")
+        away = ": is it running? see [store] hosts" if code in _AWAY else ""
+        return StoreUnavailable(f"{place}: cannot {doing} now: {PASSING[code]}{said}{away}")
     if code in REFUSALS:
         return StoreError(f"{place}: cannot {doing}: {REFUSALS[code]}{said}")
     return StoreError(f"{place}: cannot {doing}: error {code} of Aerospike{said}")

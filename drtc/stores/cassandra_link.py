@@ -164,7 +164,7 @@ class Link:
             return StoreUnavailable(f"{self.where}: no answer within {self._settings.timeout:g} s")
         if isinstance(cause, (NoHostAvailable, ConnectionException, OSError, UnresolvableContactPoints,
                               AuthenticationFailed)):
-            return StoreUnavailable(f"{self.where}: cannot be reached: {words}")
+            return StoreUnavailable(f"{self.where}: cannot be reached: {words}: is it running? see [store] hosts")
         if isinstance(cause, (RequestExecutionException, ServerError)) or getattr(cause, "code", 0) >> 8 == 0x10:
             return StoreUnavailable(f"{self.where}: not now: {words}")
         return StoreError(f"{self.where}: {words}")

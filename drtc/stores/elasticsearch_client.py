@@ -169,7 +169,8 @@ class Client:
             if isinstance(cause, SSLCertVerificationError):
                 raise StoreError(f"{self.where}: its certificate is not to be trusted: check [store] hosts and ca"
                                  f" ({cause})") from error
-            raise StoreUnavailable(f"{self.where}: cannot be reached ({cause})") from error
+            raise StoreUnavailable(f"{self.where}: cannot be reached ({cause}): is it running? see [store]"
+                                   " hosts") from error
         return answer.meta.status, answer.body or b""
 
 

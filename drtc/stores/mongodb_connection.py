@@ -90,7 +90,8 @@ def _client(settings: MongoDBSettings, where: str) -> MongoClient[Document]:
         return MongoClient(settings.url, **options)
     except ConfigurationError as error:
         if settings.url.startswith("mongodb+srv:") and error.__cause__ is not None:
-            raise StoreUnavailable(f"{where}: its servers are not found in the DNS now ({error})") from error
+            raise StoreUnavailable(f"{where}: its servers are not found in the DNS now ({error}): see [store]"
+                                   " url") from error
         told = "" if "@" in settings.url else f" ({error})"  # what is wrong may stand in the password
         raise StoreError(f"{where}: [store] url is no URL of MongoDB{told}: percent-encode the user's name and"
                          f" password in it, or set username and password") from None

@@ -5,7 +5,7 @@ from typing import Any, Iterable, Mapping
 
 from bson.errors import BSONError
 from pymongo.errors import (AutoReconnect, BulkWriteError, ConfigurationError, ConnectionFailure, InvalidURI,
-                            OperationFailure, PyMongoError, WriteConcernError)
+                            OperationFailure, PyMongoError, ServerSelectionTimeoutError, WriteConcernError)
 
 from ..errors import StoreError, StoreUnavailable
 
@@ -38,6 +38,8 @@ def translated(where: str, doing: str, error: Exception) -> StoreError:
     if isinstance(error, OperationFailure):
         return of_codes(where, doing, [{"code": error.code, "errmsg": _short(error)}],
                         error.has_error_label("RetryableWriteError") or error.timeout)
+    if isinstance(error, ServerSelectionTimeoutError):
+        return StoreUnavailable(f"{where}: cannot {doing} now: {_short(error)}: is it running? see [store] url")
     if isinstance(error, (AutoReconnect, ConnectionFailure)) or isinstance(error, PyMongoError) and error.timeout:
         return StoreUnavailable(f"{where}: cannot {doing} now: {_short(error)}")
     return StoreError(f"{where}: cannot {doing}: {_short(error)}")

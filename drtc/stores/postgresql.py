@@ -124,8 +124,9 @@ class PostgreSQLStore(Store):
                 client.ask(self._table(view).delete(gone))
 
     def drop(self, view: View) -> None:
-        with self._connected("drop") as client:
-            client.execute(self._table(view).drop)
+        table = self._table(view)
+        with self._connected("drop", table) as client:
+            client.drop(table)
 
     def health(self) -> None:
         with self._connected("write") as client:

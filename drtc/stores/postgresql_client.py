@@ -42,6 +42,7 @@ current_setting('synchronous_standby_names')"""
 # What may pass by itself, by SQLSTATE or its class: lost connections, deadlocks and serialization, no room, the
 # operator's doing and time-outs, the system's errors, locks, a server that only reads (a standby before its promotion)
 _PASSING = ("08", "40", "53", "57", "58", "55", "25006")
+_AWAY = ": is it running? see [store] url"
 # A refused connection has a text only
 _FOREVER = {
     r"database .* does not exist": "make it (createdb), or change [store] url",
@@ -117,6 +118,7 @@ class Client:
     """Raises psycopg's errors, and TimeoutError. To be closed after any of them."""
 
     def __init__(self, settings: PostgreSQLSettings) -> None:
+        self._where = settings.where
         self._connection = _Connection.connect(
             settings.url, autocommit=True, client_encoding="UTF8", password=settings.password or None,
             connect_timeout=math.ceil(settings.timeout))  # whole seconds, for libpq two at least
@@ -151,6 +153,14 @@ class Client:
             return self.ask(each[0])
         with self._connection.pipeline():
             return [row for cursor in [self._send(statement) for statement in each] for row in cursor.fetchall()]
+
+    def drop(self, table: Table) -> None:
+        try:
+            self.execute(table.drop)
+        except psycopg.errors.InsufficientPrivilege as error:
+            owner = "".join(name for name, in self.ask(table.owner))
+            raise StoreError(f"{self._where}: cannot drop: {error.diag.message_primary}: let the table's owner"
+                             f"{owner and f', {owner},'} run drtc reset") from error
 
     @contextmanager
     def transaction(self, patience: int = 1) -> Iterator[None]:
@@ -210,10 +220,11 @@ def _translate(settings: PostgreSQLSettings, doing: str, table: Table | None, ro
                 return StoreError(f"{cannot}: {remedy}")
         if isinstance(error, psycopg.ProgrammingError):
             return StoreError(f"{cannot}: change [store] url")
-        return StoreUnavailable(f"{settings.where}: cannot {doing} now: {reason}")
+        away = "" if "FATAL:" in str(error) else _AWAY  # which the server itself has said, such as: too many clients
+        return StoreUnavailable(f"{settings.where}: cannot {doing} now: {reason}{away}")
     if code == "42501" and doing == "prepare":
-        return StoreError(f"{cannot}: let a user who may create tables run drtc init-store, or grant CREATE on the"
-                          f" schema {settings.schema} to this one")
+        return StoreError(f"{cannot}: let a user who may create tables run drtc init-store, or grant USAGE and"
+                          f" CREATE on the schema {settings.schema} to this one")
     if code == "42501":
         return StoreError(f"{cannot}: grant SELECT, INSERT, UPDATE and DELETE on drtc's tables to this user")
     if code == "42701":

@@ -81,6 +81,9 @@ class Table:
                       f" JOIN {self._table} AS its ON {same}")
         self._delete = f"DELETE FROM {self._table} AS its USING {wanted} AS given ({ids}) WHERE {same}"
         self.drop = f"DROP TABLE IF EXISTS {self._table}"
+        #: finds the name of who may drop it
+        self.owner = Statement("SELECT tableowner::text FROM pg_tables WHERE schemaname = $1 AND tablename = $2",
+                               [schema, view.name])
 
     def columns_there(self, client: Client) -> set[tuple[str, str]]:
         """The columns of the table as it is; none where there is no table."""
@@ -97,6 +100,11 @@ class Table:
             return
         there = Statement("SELECT 1 FROM pg_namespace WHERE nspname = $1", [self._schema])
         if not client.ask(there):
+            user, database, may = client.execute("SELECT current_user, current_database(),"
+                                                 " has_database_privilege(current_database(), 'CREATE')")[0]
+            if not may:
+                raise StoreError(f"the schema {self._schema} does not exist, and {user} may not make it: grant CREATE"
+                                 f" on the database {database} to {user}, or set [store] schema to one that exists")
             client.execute(f"CREATE SCHEMA IF NOT EXISTS {_quoted(self._schema)}")
         declared = ", ".join(f"{_quoted(name)} {type}{_more(name)}" for name, type in self.columns)
         client.execute(f"CREATE TABLE {self._table} ({declared}, PRIMARY KEY ({', '.join(self._ids)}))"

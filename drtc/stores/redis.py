@@ -95,8 +95,8 @@ class RedisStore(Store):
                 if found == _REMOVED:
                     raise StoreError(f"{self._target}: the view {view.name} is only half removed: run drtc reset again")
                 if found != hashes.description:
-                    raise StoreError(f"{self._target}: the view {view.name} exists with other columns:"
-                                     f" raise [job] version, or run drtc reset")
+                    raise StoreError(f"{self._target}: the view {view.name} exists with other columns"
+                                     f" ({', '.join(hashes.changed(found))}): raise [job] version, or run drtc reset")
 
     def load(self, view: View, ids: Sequence[Id]) -> dict[Id, Row]:
         hashes = self._hashes(view)

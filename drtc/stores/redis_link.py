@@ -21,6 +21,7 @@ from ..errors import StoreError, StoreUnavailable
 from .redis_address import Target
 from .redis_scripts import NO_VIEW, Call, Command, Script
 
+_AWAY = "is it running? see [store] url"
 _PASSING = {
     "LOADING": "it is loading its content",
     "READONLY": "it is a replica now, which takes no writes",
@@ -192,6 +193,9 @@ class Link:
         if _wrong_certificate(error):
             return StoreError(f"{where}: the server's certificate does not fit: see [store] tls_ca, and the host in url"
                               f" ({said})")
+        if "without any password configured" in said or "no password is set" in said:
+            its = "sentinel_password" if isinstance(error, MasterNotFoundError) else "password"
+            return StoreError(f"{where}: that server has no password: leave [store] {its} empty ({said})")
         if isinstance(error, (exceptions.AuthenticationError, exceptions.AuthenticationWrongNumberOfArgsError)):
             return StoreError(f"{where} refuses the user or the password: set [store] user and password ({said})")
         if isinstance(error, exceptions.NoPermissionError):
@@ -209,10 +213,10 @@ class Link:
         if isinstance(error, MasterNotFoundError):
             return StoreUnavailable(f"{where}: they know no working master of that name now ({said})")
         if isinstance(error, exceptions.TimeoutError):
-            return StoreUnavailable(f"{where} did not answer within {self._access.timeout:g} s ({said})")
+            return StoreUnavailable(f"{where} did not answer within {self._access.timeout:g} s ({said}): {_AWAY}")
         if isinstance(error, (exceptions.ConnectionError, exceptions.RedisClusterException, exceptions.ClusterError,
                               OSError)):
-            return StoreUnavailable(f"{where} cannot be reached now ({said})")
+            return StoreUnavailable(f"{where} cannot be reached now ({said}): {_AWAY}")
         return StoreError(f"{where} refuses what is asked: {said}")
 
 

@@ -71,6 +71,17 @@ class Hashes:
         self.to_save: list[bytes | str] = [self.description, msgpack.packb(self._saved)]
         self.to_load: list[bytes | str] = [self.description, *self._saved[1 if view.windowed else 0:]]
 
+    def changed(self, found: bytes | None) -> list[str]:
+        """What is other in this description of a view than in its own."""
+        try:
+            have, want = (_decode_json(each or b"{}") for each in (found, self.description))
+            if have.get("windowed", want["windowed"]) != want["windowed"]:
+                return ["windows"]
+            old, new = have.get("columns", {}), want["columns"]
+            return sorted(name for name in {*old, *new} if old.get(name) != new.get(name)) or ["another order"]
+        except (msgspec.DecodeError, AttributeError, TypeError):
+            return ["not drtc's"]
+
     def family(self, text: str) -> Family:
         return self.families[0 if self._slot is None else self._slot(text.encode()) % TAGS]
 

@@ -117,9 +117,10 @@ class Draining(Message, frozen=True):
 
 
 class Ready(Message, frozen=True):
-    """The worker has opened its job and its store. ``writers`` as the store says (Store.writers)."""
+    """The worker has opened its job and its store. ``writers`` and ``survives`` as the store says (Store)."""
 
     writers: int | None
+    survives: str
 
 
 class Failed(Message, frozen=True):

@@ -336,4 +336,5 @@ async def connect(identity: Identity, address: str, role: str, on_frame: OnFrame
     finally:
         if call.peer is None:
             call.connection.abort("not a peer")
-            call.ready.cancel()
+            if not call.ready.cancel() and not call.ready.cancelled():
+                call.ready.exception()  # nobody else asks for it where we are cancelled at this very moment

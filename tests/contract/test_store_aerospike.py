@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
 import threading
@@ -91,7 +92,7 @@ def test_the_page_shows_what_is_seen(store: AerospikeStore, backend: Backend, tm
         ("delays", "json"), ("destinations", "json"))), windowed=True)
     store.prepare(view)
     store.save(view, [Row(Id("UA", 1372896000.0), 1372982400.0, 0, (
-        130, 0, 3.66923076923077, 141, {"p50": -1.0, "p90": 18.0, "p99": 65.0},
+        130, 0, 3.669230769230769, 141, {"p50": -1.0, "p90": 18.0, "p99": 65.0},
         [["SFO", 16], ["IAH", 15], ["LAX", 14], ["ORD", 13], ["BOS", 8]]), b"h")])
     page = PAGE.read_text("utf-8")
     script = re.search(r"^```python show\.py\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
@@ -360,21 +361,38 @@ def test_a_server_that_knows_no_users(backend: Backend) -> None:
 
 
 def test_nobody_there() -> None:
-    with pytest.raises(StoreUnavailable, match=r"aerospike 127\.0\.0\.1:1 namespace drtc: cannot connect now: the con"):
+    with pytest.raises(StoreUnavailable, match=r"aerospike 127\.0\.0\.1:1 namespace drtc: cannot connect now: the con"
+                                               r".*: is it running\? see \[store\] hosts$"):
         open_store(AerospikeSettings((Address("127.0.0.1", 1),)), Path())
+
+
+def test_a_host_that_is_not_known_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolve = socket.getaddrinfo
+
+    def named(host: str, *more: Any, **rest: Any) -> Any:  # what the DNS would say, which may be far away
+        if host == "as9.invalid":
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return resolve(host, *more, **rest)
+
+    monkeypatch.setattr(socket, "getaddrinfo", named)
+    with pytest.raises(StoreUnavailable, match=r"cannot connect now: the host as9\.invalid is not known \(.*Name or"
+                                               r" service not known\): see \[store\] hosts$"):
+        open_store(AerospikeSettings((Address("127.0.0.1", 1), Address("as9.invalid", 3000))), Path())
 
 
 def test_the_client_is_asked_for_when_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "aerospike", None)
     assert refused(open_store, AerospikeSettings(), Path()).endswith(
-        "[store] type = aerospike needs aerospike: pip install 'drtc[aerospike]'")
+        "[store] type = aerospike, the default, needs the package aerospike: pip install 'drtc[aerospike]', or set"
+        " another type")
 
 
 @pytest.mark.parametrize("code", [-1, -2, -15, -10, -7, 8, 9, 11, 18, 22, 13, 51, 62, 80, 81, 999])
 def test_a_status_is_worth_waiting_for_or_not(code: int) -> None:
     error = refusal("here", "write", code, "its words")
     assert isinstance(error, StoreUnavailable) is (code in (-15, -10, -7, -1, 8, 9, 11, 18, 22))
-    assert str(error).startswith("here: cannot write") and str(error).endswith("(its words)")
+    assert str(error).startswith("here: cannot write") and "(its words)" in str(error)
+    assert str(error).endswith(": is it running? see [store] hosts") is (code in (-15, -10, -1, 11))
 
 
 def test_no_status_is_both() -> None:

@@ -360,7 +360,7 @@ def test_who_may_not_ask_for_limits_works_and_who_may_not_write_is_told() -> Non
 
 
 def test_a_server_that_is_not_there_yet_and_one_of_several() -> None:
-    with pytest.raises(StoreUnavailable, match="cannot be reached .*refused"):
+    with pytest.raises(StoreUnavailable, match=r"cannot be reached .*refused.*: is it running\? see \[sto"):
         open_store(ElasticsearchSettings(hosts=(f"http://127.0.0.1:{free_port()}",)), Path())
     with answering(200, b"{}") as host:
         for _ in range(3):

@@ -264,7 +264,7 @@ def test_a_server_that_is_not_there_yet_is_waited_for() -> None:
     settings = MongoDBSettings(f"mongodb://drtc:hush@127.0.0.1:{free_port()}", timeout=0.3)
     assert "hush" not in repr(settings)
     with pytest.raises(StoreUnavailable, match=r"^MongoDB at 127.0.0.1:\d+, database drtc: cannot open now: "
-                                               ".*Connection refused") as caught:
+                                               r".*Connection refused.*: is it running\? see \[store\] url$") as caught:
         open_store(settings, Path())
     assert "hush" not in str(caught.value) and "Topology" not in str(caught.value)
 

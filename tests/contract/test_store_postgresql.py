@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Iterator, Sequence
 
@@ -255,8 +255,11 @@ def test_wrong_addresses_and_credentials(backend: Backend, server: PostgreSQL) -
     assert '"absent" does not exist: make it (createdb)' in refusal(backend, url=f"{home}/absent")
     assert "change [store] url" in refusal(backend, url=f"{url}?no_such_option=1")
     assert "sslmode" in refusal(backend, url=f"{url}?sslmode=require")
-    with pytest.raises(StoreUnavailable, match="cannot open now: .*refused"):
+    with pytest.raises(StoreUnavailable, match=r"cannot open now: .*refused.*: is it running\? see \[store\] url$"):
         backend.open(url=f"postgresql://drtc@127.0.0.1:1/{url.rpartition('/')[2]}")
+    with backend.unavailable(), pytest.raises(StoreUnavailable, match="too many connections") as caught:
+        backend.open()
+    assert "is it running" not in str(caught.value), "it has answered"
 
 
 def test_a_database_of_another_encoding_is_refused(backend: Backend, server: PostgreSQL) -> None:
@@ -302,6 +305,67 @@ def test_who_may_not_make_tables_uses_those_of_init_store(backend: Backend, stor
         connection.execute(grant.encode())
     assert humble.save(PLAIN, [plain("a")]) == set()
     humble.close()
+
+
+def test_a_schema_that_the_user_may_not_make(backend: Backend, store: Store) -> None:
+    database = backend.section["url"].rpartition("/")[2]
+    humble = backend.open(schema="fresh")
+    with admin(backend) as connection:
+        connection.execute(f"ALTER DATABASE {database} OWNER TO CURRENT_USER".encode())
+        told = f"fresh does not exist, and drtc may not make it: grant CREATE on the database {database} to drtc, or"
+        with pytest.raises(StoreError, match=told) as caught:
+            humble.prepare(PLAIN)
+        assert not caught.value.retryable
+        connection.execute(f"GRANT CREATE ON DATABASE {database} TO drtc".encode())
+    humble.prepare(PLAIN)
+    humble.close()
+
+
+def test_only_the_owner_of_a_table_drops_it(backend: Backend, store: Store) -> None:
+    store.prepare(PLAIN)
+    with admin(backend) as connection:
+        connection.execute("CREATE ROLE keeper")
+        try:
+            connection.execute(f"ALTER TABLE {PLAIN.name} OWNER TO keeper".encode())
+            connection.execute("ALTER SCHEMA public OWNER TO CURRENT_USER")  # whose owner may drop it as well
+            with pytest.raises(StoreError, match="cannot drop: must be owner of table total_v1: let the table's owner,"
+                                                 " keeper, run drtc reset$") as caught:
+                store.drop(PLAIN)
+            assert not caught.value.retryable
+        finally:
+            connection.execute("REASSIGN OWNED BY keeper TO drtc; DROP ROLE keeper")
+    store.drop(PLAIN)
+
+
+def test_the_grants_of_the_page_are_enough(backend: Backend, store: Store) -> None:
+    """The user who makes the tables follows the page; drtc's own may do no more than read and write them."""
+    page = PAGE.read_text("utf-8")
+    found = re.search(r"^```sql\n(CREATE SCHEMA .*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert found is not None and "ALTER TABLE" not in found[1]
+    database = backend.section["url"].rpartition("/")[2]
+    with admin(backend) as connection:
+        connection.execute(f"CREATE ROLE maker LOGIN PASSWORD '{backend.section['password']}'".encode())
+        connection.execute(f"ALTER DATABASE {database} OWNER TO maker".encode())
+    url = backend.section["url"].replace("drtc@", "maker@")
+    try:
+        with psycopg.connect(url, password=backend.section["password"], autocommit=True) as connection:
+            connection.execute(found[1].encode())
+        with closing(backend.open(url=url, schema="results")) as maker:
+            maker.prepare(PLAIN)  # as drtc init-store does
+        with closing(backend.open(schema="results")) as humble:
+            humble.prepare(PLAIN)
+            assert humble.save(PLAIN, [plain("a")]) == humble.save(PLAIN, [plain("a", 1)]) == set()
+            assert [row.id.key for row in humble.scan(PLAIN)] == ["a"]
+            humble.delete(PLAIN, [Id("a")])
+            humble.health()
+            with pytest.raises(StoreError, match="let the table's owner, maker, run drtc reset"):
+                humble.drop(PLAIN)
+        with closing(backend.open(url=url, schema="results")) as maker:
+            maker.drop(PLAIN)
+    finally:
+        with admin(backend) as connection:
+            connection.execute("REASSIGN OWNED BY maker TO drtc; DROP OWNED BY maker")
+            connection.execute(f"ALTER DATABASE {database} OWNER TO drtc; DROP ROLE maker".encode())
 
 
 def test_stores_that_prepare_at_the_same_moment(backend: Backend) -> None:

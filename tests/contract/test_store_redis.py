@@ -203,7 +203,7 @@ def test_a_killed_server(store: RedisStore, server: Redis) -> None:
         for _ in range(2):
             with pytest.raises(StoreUnavailable):
                 store.save(VIEW, [row(0, 1)])
-        with pytest.raises(StoreUnavailable, match="cannot be reached"):
+        with pytest.raises(StoreUnavailable, match=r"cannot be reached now .*: is it running\? see \[store\] url$"):
             opened(f"redis://{server.address}")
     finally:
         server.start()
@@ -339,6 +339,23 @@ def test_a_wrong_password_and_rights_that_are_missing() -> None:
         said = refusal(url, user="reader", password="pass")
         assert "may not" in said and "docs/store_redis.md" in said
     assert "wrong-one" not in repr(RedisSettings(f"redis://:wrong-one@{server.address}", password="wrong-one"))
+
+
+def test_a_password_that_nobody_asks_for(server: Redis) -> None:
+    said = refusal(f"redis://{server.address}", password="wrong-one")
+    assert "that server has no password: leave [store] password empty" in said and "wrong-one" not in said
+
+
+def test_columns_that_have_changed_are_named(store: RedisStore) -> None:
+    n, name = VIEW.columns
+    for view, changed in ((VIEW._replace(columns=(n, Column("name", "bytes"), Column("more", "real"))), "more, name"),
+                          (VIEW._replace(columns=(n,)), "name"), (VIEW._replace(columns=(name, n)), "another order"),
+                          (VIEW._replace(windowed=True), "windows")):
+        with pytest.raises(StoreError, match=rf"the view v exists with other columns \({changed}\): raise \[job\]"):
+            store.prepare(view)
+    store.prepare(VIEW)
+    hashes = store._hashes(VIEW)
+    assert hashes.changed(b"no JSON") == hashes.changed(b"[1]") == hashes.changed(b'{"columns": 5}') == ["not drtc's"]
 
 
 def test_tls(tmp_path: Path) -> None:

@@ -37,6 +37,22 @@ def test_a_signal_drains(stream: Stream, route: str, number: signal.Signals, tmp
         cluster.finish()
 
 
+@pytest.mark.parametrize("stream", ["files"], indirect=True)
+def test_a_bounded_run_that_is_stopped_has_not_reached_its_end(stream: Stream, tmp_path: Path) -> None:
+    """A script that goes on after success is not to go on."""
+    with Gated(tmp_path, stream) as cluster:
+        cluster.close_gate(EVENTS // 2)
+        run = cluster.start("run", "--until-end")
+        cluster.await_gate(run)
+        run.send(signal.SIGINT)
+        run.await_words("collector draining")
+        cluster.open_gate()
+        assert run.wait() == 130, run.said
+        assert "drtc: stopped before the end of the source: " in run.said, run.said
+        cluster.check_part()
+        cluster.finish()
+
+
 @pytest.mark.parametrize(("stream", "route", "first", "second"), [
     ("kafka", "key", signal.SIGINT, signal.SIGINT), ("files", "csv:0", signal.SIGTERM, signal.SIGTERM),
     ("kafka", "partition", signal.SIGTERM, signal.SIGINT)], indirect=["stream"])

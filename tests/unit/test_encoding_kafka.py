@@ -272,7 +272,7 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     compression.require()
     monkeypatch.setitem(sys.modules, "zstandard", None)
     monkeypatch.setitem(sys.modules, "lz4.frame", None)
-    with pytest.raises(SourceError, match=r"needs lz4, zstandard: pip install drtc\[kafka\]"):
+    with pytest.raises(SourceError, match=r"needs lz4, zstandard: pip install 'drtc\[kafka\]'"):
         compression.require()
     with pytest.raises(ImportError):
         kafka.unpack(resealed(built(plain(1)), _22=4), *EVERYTHING)

@@ -140,7 +140,7 @@ except ClusterError as error:
     print(error)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout == "[cluster] membership = zookeeper needs kazoo: pip install drtc[zookeeper]\n"
+    assert done.stdout == "[cluster] membership = zookeeper needs kazoo: pip install 'drtc[zookeeper]'\n"
 
 
 def test_nobody_loads_kazoo_who_does_not_use_it() -> None:

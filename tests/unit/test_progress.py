@@ -69,8 +69,8 @@ def test_trouble_is_told_at_once_and_so_is_its_end(log: io.StringIO) -> None:
     clock = Clock()
     with Progress("v", io.StringIO(), every=5, clock=clock) as progress:
         progress.update(Snapshot(1))
-        progress.update(Snapshot(1, waiting="kafka localhost:9092, attempt 3, next in 4 s"))
-        progress.update(Snapshot(1, waiting="kafka localhost:9092, attempt 3, next in 4 s"))
+        progress.update(Snapshot(1, waiting="waiting for kafka localhost:9092, attempt 3, next in 4 s"))
+        progress.update(Snapshot(1, waiting="waiting for kafka localhost:9092, attempt 3, next in 4 s"))
         progress.update(Snapshot(2))
     lines = log.getvalue().splitlines()
     assert len(lines) == 3
@@ -108,7 +108,7 @@ def test_the_end_is_known_or_not() -> None:
 def test_trouble_names_what_is_waited_for() -> None:
     assert trouble(Snapshot(1)) == ""
     assert trouble(Snapshot(1, waiting="waiting for topic ads")) == "waiting for topic ads"
-    assert trouble(Snapshot(1, waiting="the store", stalled=True)) == "stalled: waiting for the store"
+    assert trouble(Snapshot(1, waiting="sqlite is locked", stalled=True)) == "stalled: sqlite is locked"
 
 
 @pytest.mark.parametrize("events, seconds, dead, sentence", [

@@ -27,12 +27,14 @@ class Script:
     def __init__(self) -> None:
         self.reads: list[Callable[[], list[Chunk] | None]] = []
         self.refuses = False  # commits
+        self.commits = 0
         self.sought: list[tuple[str, int]] = []
 
     def read(self, seconds: float) -> list[Chunk]:
         return (self.reads.pop(0)() or []) if self.reads else []
 
     def commit(self, offsets: Mapping[str, Position]) -> None:
+        self.commits += 1
         if self.refuses:
             raise SourceUnavailable("the group is in the middle of a rebalance")
 
@@ -126,13 +128,16 @@ def test_a_seek_of_before_an_assignment_says_nothing_about_it() -> None:
     assert pair.source.sought == []
 
 
-def test_commits_that_were_refused_and_are_taken_again_are_no_trouble_any_more() -> None:
+def test_a_commit_that_fails_is_tried_again_after_pauses_and_said_once() -> None:
     pair = Pair()
     pair.turn(lambda: pair.reader.assigned({"a": Position(0, MARK)}))
     pair.source.refuses = True
-    pair.reader.commit({"a": 5})
-    pair.turn()
+    pair.reader.commit({"a": 1})
+    for first in range(0, 200, 10):
+        pair.turn(lambda first=first: [chunk("a", first, first + 9)])
+    assert pair.source.commits < 10, "it is asked again and again"
     assert pair.waiting == ["offsets are not committed: the group is in the middle of a rebalance"]
     pair.source.refuses = False
+    pair.reader._commit_at = 0.0  # the pause is over
     pair.turn()
     assert pair.waiting[1:] == [""]

@@ -17,6 +17,7 @@ from drtc.stores.sqlite import SQLiteSettings
 
 PLUGIN = '''
 from dataclasses import dataclass
+from drtc.stores.base import Store
 from drtc.stores.memory import MemorySettings, MemoryStore
 
 
@@ -35,8 +36,21 @@ class Ledger(MemoryStore):
 
 class Bare:
     pass
+
+
+class Half(Store):
+    Settings = LedgerSettings
+
+    def open(self):
+        pass
 '''
-ENTRIES = "[drtc.stores]\nledger = ledger_of_tests:Ledger\nbare = ledger_of_tests:Bare\nbroken = no_such_module:X\n"
+ENTRIES = """\
+[drtc.stores]
+ledger = ledger_of_tests:Ledger
+bare = ledger_of_tests:Bare
+half = ledger_of_tests:Half
+broken = no_such_module:X
+"""
 INI = """
 [job]
 class = job:Job
@@ -80,7 +94,7 @@ def test_settings_that_stand_in_another_module_than_their_part() -> None:
 
 
 def test_another_package_adds_a_type(plugin: Path) -> None:
-    assert {*names()} == {*own_names(), "ledger", "bare", "broken"}
+    assert {*names()} == {*own_names(), "ledger", "bare", "broken", "half"}
     ini = plugin / "job.ini"
     ini.write_text(INI.format(type="ledger"))
     config = load(ini)
@@ -94,6 +108,7 @@ def test_another_package_adds_a_type(plugin: Path) -> None:
 
 @pytest.mark.parametrize(("type", "words"), [
     ("broken", "no_such_module:X cannot be imported: ModuleNotFoundError"),
+    ("half", "ledger_of_tests:Half does not define close, delete, drop, health, load, prepare, save, scan"),
     ("bare", "ledger_of_tests:Bare has no dataclass named Settings")])
 def test_a_package_that_does_not_fit_is_named(type: str, words: str, plugin: Path) -> None:
     ini = plugin / "job.ini"

@@ -130,7 +130,7 @@ def test_distinct_does_not_depend_on_the_process() -> None:
 
 def test_without_the_library_the_sentence_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasketches", None)
-    with pytest.raises(JobError, match=r"Distinct needs Apache DataSketches: pip install drtc\[sketches\]"):
+    with pytest.raises(JobError, match=r"Distinct needs Apache DataSketches: pip install 'drtc\[sketches\]'"):
         drtc.Distinct()
 
 

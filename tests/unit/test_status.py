@@ -145,7 +145,7 @@ def test_each_role_can_say_that_it_stalls(sick: Report) -> None:
 
 def test_who_waits_and_is_not_stalled_yet_is_no_problem_and_is_told() -> None:
     status = whole(document(coordinator(), collector(), compute(trouble="sqlite is locked")))
-    assert problem(status) is None and headline(status) == "ads_v1 · waiting for sqlite is locked"
+    assert problem(status) is None and headline(status) == "ads_v1 · sqlite is locked"
 
 
 def test_a_sentence_names_a_few_and_counts_the_rest() -> None:
