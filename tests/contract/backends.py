@@ -5,14 +5,16 @@ The function raises ``tests.services.Absent`` where its server cannot be had.
 from __future__ import annotations
 
 import sqlite3
+import time
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Iterator, Mapping
+from typing import Any, Callable, Iterator, Mapping, TypeVar
 from uuid import uuid4
 
 import pytest
 
+from drtc.errors import StoreUnavailable
 from drtc.settings import settings_of
 from drtc.stores import open_store, settings_class
 from drtc.stores.base import Store
@@ -23,6 +25,9 @@ from ..services import (
     Aerospike, Cassandra, Elasticsearch, MongoDB, OpenSearch, PostgreSQL, Redis, Servers, Service)
 from ..services.opensearch import Search
 from ..services.redis import RedisCluster
+
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -225,6 +230,19 @@ BACKENDS: dict[str, Callable[[Path, Servers], AbstractContextManager[Backend]]] 
     "redis_cluster": redis_cluster,
     "sqlite": sqlite,
 }
+
+
+def eventually(act: Callable[[], Result]) -> Result:
+    """What the merger does: again and again while the store is not there, a minute at most."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return act()
+        except StoreUnavailable:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
 
 #: the same code against a second and heavier server
 SECOND = frozenset({"elasticsearch"})

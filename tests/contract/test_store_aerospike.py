@@ -24,7 +24,7 @@ from drtc.stores.base import Column, Id, Row, View
 from drtc.values import Address
 
 from ..services import Aerospike, ByAddress, Servers
-from .backends import BACKENDS, Backend
+from .backends import BACKENDS, Backend, eventually
 
 VIEW = View("profile_v1", (Column("views", "integer"), Column("name", "text"), Column("recent", "json")))
 DAILY = View("daily_v1", (Column("views", "integer"),), windowed=True)
@@ -413,9 +413,9 @@ def test_a_frozen_server(store: AerospikeStore, backend: Backend, server: Aerosp
                 call()
     finally:
         server.thaw()
-    hasty.health()
+    eventually(hasty.health)
     # The save may have been waiting in the server: saved again, it is saved once
-    again = hasty.save(VIEW, [row("a", 1), row("c")])
+    again = eventually(lambda: hasty.save(VIEW, [row("a", 1), row("c")]))
     assert again <= {Id("a"), Id("c")}
     assert {id.key: found.version for id, found in hasty.load(VIEW, [Id("a"), Id("c")]).items()} == {"a": 2, "c": 1}
     hasty.close()

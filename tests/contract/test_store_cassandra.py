@@ -23,7 +23,7 @@ from drtc.values import Address
 
 from ..services import Cassandra, Servers
 from ..services.base import free_port
-from .backends import BACKENDS, Backend
+from .backends import BACKENDS, Backend, eventually
 
 PAGE = Path(__file__).parents[2] / "docs" / "store_cassandra.md"
 VIEW = View("v", (Column("n", "integer"), Column("name", "text")))
@@ -56,17 +56,6 @@ def row(key: str | int, version: int = 0, n: int | None = 1, hidden: bytes = b""
 
 def window(key: str, start: float, version: int = 0, n: int = 1) -> Row:
     return Row(Id(key, start), start + 10, version, (n,), b"")
-
-
-def eventually(store: Store, view: View, rows: list[Row]) -> set[Id]:
-    """What a merger does: saves until the store takes it."""
-    deadline = time.monotonic() + MOST_SECONDS
-    while True:
-        try:
-            return store.save(view, rows)
-        except StoreUnavailable:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
 
 
 def refusal(backend: Backend, **more: str) -> str:
@@ -149,7 +138,7 @@ def test_one_row_that_moved_does_not_hold_up_the_others(backend: Backend, bucket
 def test_a_frozen_server_is_given_up_and_then_used_again(backend: Backend, server: Cassandra) -> None:
     store = backend.open(timeout="1")
     store.prepare(VIEW)
-    eventually(store, VIEW, [row("a")])
+    eventually(lambda: store.save(VIEW, [row("a")]))
     server.freeze()
     try:
         for attempt in (lambda: store.save(VIEW, [row(n) for n in range(600)]), store.health,
@@ -158,7 +147,7 @@ def test_a_frozen_server_is_given_up_and_then_used_again(backend: Backend, serve
                 attempt()
     finally:
         server.thaw()
-    eventually(store, VIEW, [row(n) for n in range(600)])
+    eventually(lambda: store.save(VIEW, [row(n) for n in range(600)]))
     assert len(list(store.scan(VIEW))) == 601
     store.close()
 
@@ -167,14 +156,14 @@ def test_a_killed_server_keeps_what_was_answered(backend: Backend, server: Cassa
     store = backend.open(timeout="5")
     assert store.survives == "killed servers and a power cut"
     store.prepare(VIEW)
-    eventually(store, VIEW, [row(n) for n in range(50)])
+    eventually(lambda: store.save(VIEW, [row(n) for n in range(50)]))
     server.kill()
     with pytest.raises(StoreUnavailable):
         store.save(VIEW, [row(50)])
     with pytest.raises(StoreUnavailable, match="cannot be reached"):
         store.health()
     server.start()
-    assert eventually(store, VIEW, [row(n) for n in range(60)]) == {Id(n) for n in range(50)}
+    assert eventually(lambda: store.save(VIEW, [row(n) for n in range(60)])) == {Id(n) for n in range(50)}
     store.close()
 
 
