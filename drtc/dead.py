@@ -86,13 +86,16 @@ class Replay:
         self._mapper = Mapper(spec, job)
         self._ordered = spec.kind == "run"
         self._merger = Merger(store, layout, cache_records)
+        self.cut = 0  # letters that cannot be counted: what is kept of them is not whole
 
     def run(self, names: set[str]) -> tuple[int, int]:
         sessions: dict[str, list[tuple[Letter, int]]] = {}
         fresh: list[tuple[Letter, int]] = []
         for row in self._store.scan(self._view):
             letter = read(row)
-            if letter.session:
+            if letter.cut:
+                self.cut += letter.name in names or not names
+            elif letter.session:
                 sessions.setdefault(letter.session, []).append((letter, row.version))  # of a replay that was cut short
             elif not names or letter.name in names:
                 fresh.append((letter, row.version))
@@ -106,7 +109,7 @@ class Replay:
                 done, stayed = self._count(session, letters[start:start + BUNCH])
                 counted += done
                 left += stayed
-        return counted, left
+        return counted, left + self.cut
 
     def _number(self, session: str, letters: list[tuple[Letter, int]]) -> list[tuple[Letter, int]]:
         """Gives each letter its number, durably; one that another replay was quicker to take is left to it."""

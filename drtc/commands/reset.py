@@ -1,12 +1,13 @@
 """``drtc reset``: back to before the first run."""
 from __future__ import annotations
 
+import socket
 import sys
 from typing import TYPE_CHECKING
 
 import click
 
-from ..errors import ClusterError, DrtcError, StoreError, StoreUnavailable
+from ..errors import ClusterError, StoreError, StoreUnavailable
 from ..observe.tables import counted
 from ..sources import SourceContext, make_source
 from ..sources.base import Source
@@ -42,15 +43,29 @@ def reset(config: Config, yes: bool) -> None:
 
 
 def _refuse_while_running(config: Config) -> None:
-    """Roles keep records and lane numbers in memory: what they saved after a reset would be wrong."""
-    from ..observe.status import fetch
+    """Roles keep records and lane numbers in memory: what they saved after a reset would be wrong. Whether they answer
+    is not asked: one that hangs goes on some time."""
+    from ..cluster.kinds import open_membership
 
+    membership = open_membership(config)
     try:
-        members = fetch(config)["members"]
-    except (DrtcError, OSError, TimeoutError):
-        return  # nobody is there
-    nodes = ", ".join(sorted(str(member["node"]) for member in members))
-    raise ClusterError(f"{config.view} is running ({nodes}): stop it, then reset it")
+        members = [each for role in ("coordinator", "compute", "collector") for each in membership.look(role)]
+    finally:
+        membership.close()
+    if config.cluster.membership == "static":  # these are the addresses of the INI file, whoever is there
+        members = [each for each in members if _listens(each.address)]
+    if members:
+        nodes = ", ".join(sorted({each.node for each in members}))
+        raise ClusterError(f"{config.view} is running ({nodes}): stop it, then reset it")
+
+
+def _listens(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), 2).close()
+    except OSError:
+        return False
+    return True
 
 
 def _count(store: Store, view: View, noun: str) -> str:

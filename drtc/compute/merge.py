@@ -174,11 +174,13 @@ class Merger:
         for piece in self._pending:
             replayed.append(self._apply(piece, records, dirty) if piece.parts else 0)
         rows = [self._layout.write(record) for record in dirty.values()]
+        if self._store.forgets:
+            rows = [row if row.version else row._replace(first=self._dice.getrandbits(62) + 1) for row in rows]
         moved = self._store.save(self._layout.view, rows) if rows else set()
+        for record, row in zip(dirty.values(), rows):
+            record.version = row.next  # of those that had moved the record is forgotten
         for record_key, record in records.items():
             if record.id not in moved:
-                if record_key in dirty:
-                    record.version += 1
                 if record.version:
                     self._cache.put(record)
         for piece, skipped in zip(self._pending, replayed):

@@ -17,15 +17,16 @@ import msgspec
 from ..errors import StoreError, StoreUnavailable
 from ..values import Address, Seconds
 from .aerospike_catalog import CLEARING, READY, Catalog
-from .aerospike_server import asked, connect, refusal, survival, translated
+from .aerospike_server import asked, batch_size, connect, refusal, survival, translated
 from .aerospike_set import AerospikeSet
 from .base import Id, Key, Row, Store, View
 from .ids import in_order
 
-_BATCH = 1000  # records of one round trip
+_BATCH = 1000  # records of one round trip, where the server takes so many
 _OK, _ABSENT, _EXISTS, _TOO_BIG, _BUSY, _FILTERED = 0, 2, 5, 13, 14, 27
 _MOVED = frozenset([_ABSENT, _EXISTS, _FILTERED, _BUSY])  # busy: others are about to move it
 _BATCH_FAILED = -16  # some record did: each has its own result
+_NO_ANSWER = -15
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,8 @@ class AerospikeStore(Store):
 
     def __init__(self, settings: AerospikeSettings, base: Path = Path()) -> None:
         self._settings = settings
+        self.forgets = settings.ttl > 0
+        self._batch = _BATCH
         self._client: Any = None
         self._sets: dict[View, AerospikeSet] = {}
         self._catalog = Catalog(settings.namespace, settings.prefix)
@@ -97,6 +100,7 @@ class AerospikeStore(Store):
         client = connect(self._settings)
         try:
             self.survives = survival(client, self._settings)
+            self._batch = batch_size(client, self._settings, _BATCH)
         except BaseException:
             client.close()
             raise
@@ -126,11 +130,12 @@ class AerospikeStore(Store):
     def load(self, view: View, ids: Sequence[Id]) -> dict[Id, Row]:
         there = self._set(view)
         found: dict[Id, Row] = {}
-        for at in range(0, len(ids), _BATCH):
-            part = ids[at:at + _BATCH]
+        for at in range(0, len(ids), self._batch):
+            part = ids[at:at + self._batch]
             with self._translated("read") as client:
                 done = client.batch_read([self._catalog.key(view), *map(there.key, part)])
-            self._check_batch(view, done, "read")
+            self._check_answered(done, "read", len(part) + 1)
+            self._check_prepared(view, done, "read")
             for id, record in zip(part, done.batch_records[1:]):
                 if record.result == _OK:
                     found[id] = there.row(id, record.record[2])
@@ -143,12 +148,13 @@ class AerospikeStore(Store):
 
         there = self._set(view)
         moved: set[Id] = set()
-        for at in range(0, len(rows), _BATCH):
-            part = rows[at:at + _BATCH]
+        for at in range(0, len(rows), self._batch):
+            part = rows[at:at + self._batch]
             with self._translated("write", there, part) as client:
                 batch = BatchRecords([Read(self._catalog.key(view), None, read_all_bins=True), *map(there.write, part)])
                 client.batch_write(batch)
-            self._check_batch(view, batch, "write")
+            self._check_answered(batch, "write", len(part) + 1)
+            self._check_prepared(view, batch, "write")
             failed = [(row, record) for row, record in zip(part, batch.batch_records[1:]) if record.result]
             for row, record in failed:
                 if record.result not in _MOVED:
@@ -220,17 +226,24 @@ class AerospikeStore(Store):
         return ids
 
     def _remove(self, view: View, keys: Sequence[Any]) -> None:
-        for at in range(0, len(keys), _BATCH):
+        for at in range(0, len(keys), self._batch):
+            part = keys[at:at + self._batch]
             with self._translated("remove") as client:
-                done = client.batch_remove(keys[at:at + _BATCH])
-            for key, record in zip(keys[at:], done.batch_records):
+                done = client.batch_remove(part)
+            self._check_answered(done, "remove", len(part))
+            for key, record in zip(part, done.batch_records):
                 if record.result not in (_OK, _ABSENT):
                     raise self._refused(view, "remove", key[2], record)
 
-    def _check_batch(self, view: View, batch: Any, doing: str) -> None:
-        """That the batch as such went well, and that the view is there, which its first record says."""
+    def _check_answered(self, batch: Any, doing: str, count: int) -> None:
+        """That the batch as such went well: the client raises nothing, and without a node it returns no records."""
         if batch.result not in (_OK, _BATCH_FAILED):
             raise refusal(self._place, doing, batch.result, None)
+        if len(batch.batch_records) != count:
+            raise refusal(self._place, doing, _NO_ANSWER, None)
+
+    def _check_prepared(self, view: View, batch: Any, doing: str) -> None:
+        """That the view is there, which the batch's first record says."""
         catalog = batch.batch_records[0]
         if catalog.result == _OK and catalog.record[2].get("state") == READY:
             return

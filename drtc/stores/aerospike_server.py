@@ -21,7 +21,6 @@ PASSING = {
     22: "the server refuses this now (a quota of the set is used up, or the cluster's clocks are apart)",
     28: "another data center wrote at the same time",
     83: "the user's quota is used up",
-    151: "a batch is too large for batch-max-requests",
     152: "its queues of batches are full",
     210: "the scan was broken off by the server",
     211: "its queue of scans is full",
@@ -57,6 +56,7 @@ REFUSALS = {
     81: "the user may not do this: grant it read-write and truncate on the namespace",
     82: "the user may not come from this address: change the server's whitelist",
     150: "the server takes no batches: set batch-max-requests",
+    151: "the server takes no batch of this many: raise batch-max-requests in its configuration, or set it to 0",
 }
 
 
@@ -102,11 +102,13 @@ def client_settings(settings: AerospikeSettings) -> dict[str, Any]:
             "auth_mode": auth[settings.auth],
             "login_timeout_ms": patience,
             "batch": {**once, **reads},
+            "batch_parent_write": once,  # of batches that save or remove
             "read": {**once, **reads},
             "write": once,
             "operate": once,
             "info": {"timeout": patience},
-            "query": {"total_timeout": 0, "socket_timeout": patience},  # a scan lasts as long as it moves
+            # A scan lasts as long as it moves; where nothing comes, it is asked once more within the timeout
+            "query": {"total_timeout": 0, "socket_timeout": max(1, patience // 2), "max_retries": 1},
         },
     }
     if settings.user:
@@ -140,6 +142,12 @@ def survival(client: Any, settings: AerospikeSettings) -> str:
     if kept:
         return "a killed process and an orderly restart of the server; its crash takes about the last second away"
     return "a killed process of drtc; not a restart of the server, which keeps this namespace in memory alone"
+
+
+def batch_size(client: Any, settings: AerospikeSettings, most: int) -> int:
+    """How many records a batch may have, besides the view's note: ``most``, or fewer where the server takes fewer."""
+    limit = int(asked(client, settings, "get-config:context=service").get("batch-max-requests", 0))
+    return min(most, max(1, limit - 1)) if limit else most
 
 
 def _unknown(settings: AerospikeSettings) -> list[str]:

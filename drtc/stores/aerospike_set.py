@@ -103,7 +103,7 @@ class AerospikeSet:
                       for bin, value in zip(self.bins, self._values(row)) if value is not None]
         if self.view.windowed:
             operations += self._window(row)
-        operations.append({"op": write, "bin": VERSION, "val": row.version + 1})
+        operations.append({"op": write, "bin": VERSION, "val": row.next})
         operations.append({"op": write, "bin": STATE, "val": bytes(row.hidden)})
         return self._record(self.key(row.id), operations, policy=self._conditions.get(row.version)
                             or self._condition(row.version))

@@ -36,7 +36,7 @@ class Row(NamedTuple):
     """One record as a store keeps it.
 
     ``version`` is, in a row that was loaded, what the store has now; in a row to save, what the store must still
-    have (0: nothing under this id). The store writes ``version + 1``.
+    have (0: nothing under this id). The store writes ``next``.
     """
 
     id: Id
@@ -44,6 +44,12 @@ class Row(NamedTuple):
     version: int
     values: tuple[Any, ...]  # one for each column of the view, None where there is nothing yet
     hidden: bytes
+    first: int = 1  # the version of a row that is new; see Store.forgets
+
+    @property
+    def next(self) -> int:
+        """The version that a save gives it."""
+        return self.version + 1 if self.version else self.first
 
 
 class Store(ABC):
@@ -53,6 +59,9 @@ class Store(ABC):
     writers: int | None = None
     #: whether other processes see what this one saves
     shared = True
+    #: whether rows may vanish by themselves, as by a time to live. One that comes again under the same id must not meet
+    #: the versions of the one before, or who still knows that would overwrite it: its ``first`` is a random number
+    forgets = False
     #: what "stored" survives, for the banner: "a killed process and a power cut"
     survives = ""
 

@@ -82,7 +82,7 @@ class Table:
             values[:0] = [None if row.end is None else _milliseconds(row.end), row.end]
         if row.version == 0:  # a null would be a tombstone
             values = [unset if value is None else value for value in values]
-        return Call(self._save, (*values, row.version + 1, row.hidden, *self._place(row.id), row.version or None),
+        return Call(self._save, (*values, row.next, row.hidden, *self._place(row.id), row.version or None),
                     row.id)
 
     def delete(self, id: Id) -> Call:

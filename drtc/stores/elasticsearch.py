@@ -233,7 +233,7 @@ class ElasticsearchStore(Store):
         outcomes = self._opened().bulk(b"\n".join(lines), f"save in the view {index.view.name}")
         for (row, _), outcome in zip(part, outcomes, strict=True):
             if outcome.error is None:
-                index.remember(row.id, Place(row.version + 1, outcome.seq, outcome.term))
+                index.remember(row.id, Place(row.next, outcome.seq, outcome.term))
                 continue
             index.forget(row.id)
             if outcome.status == 409:

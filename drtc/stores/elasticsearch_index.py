@@ -83,7 +83,7 @@ class Index:
         if self.view.windowed:
             document["window_start"], document["window_end"] = _date(id.start), _date(row.end)
         document.update(zip(self._names, row.values))
-        document["drtc_version"] = row.version + 1
+        document["drtc_version"] = row.next
         document["drtc_state"] = row.hidden
         document["drtc_order"] = order_term(id.key)
         if self.view.windowed:

@@ -75,7 +75,7 @@ class MemoryStore(Store):
                 if (there.version if there else 0) != row.version:
                     moved.add(row.id)
                 else:
-                    kept[row.id] = row._replace(version=row.version + 1, hidden=bytes(row.hidden))
+                    kept[row.id] = row._replace(version=row.next, hidden=bytes(row.hidden), first=1)
         return moved
 
     def scan(self, view: View, key: Key | None = None, during: tuple[float, float] | None = None,

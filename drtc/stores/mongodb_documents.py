@@ -89,7 +89,7 @@ class Documents:
         for name in self._json:
             if not _fits(fields[name], self._whole):
                 fields[name] = {_TEXT: _encode(fields[name]).decode()}
-        fields["drtc_version"] = row.version + 1
+        fields["drtc_version"] = row.next
         fields["drtc_state"] = row.hidden
         if row.end is not None and int(fields["window_end"]) / 1000 != row.end:
             fields["drtc_end"] = row.end  # a date has milliseconds

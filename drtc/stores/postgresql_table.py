@@ -184,7 +184,7 @@ class Table:
 
     def _arrays(self, rows: Sequence[Row]) -> list[Array]:
         columns: list[Sequence[Any]] = list(zip(*(row.values for row in rows)))
-        columns += [[row.version + 1 for row in rows], [row.hidden for row in rows]]
+        columns += [[row.next for row in rows], [row.hidden for row in rows]]
         if self._view.windowed:
             columns.insert(0, [row.end for row in rows])
         arrays = self._arrays_of_ids([row.id for row in rows])

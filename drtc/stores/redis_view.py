@@ -114,7 +114,7 @@ class Hashes:
         except (AttributeError, OverflowError, TypeError, ValueError) as error:
             raise StoreError(f"the record {row.id.key!r} cannot be kept: {self._misfit(row)}: {error}") from error
         content: bytes = msgpack.packb(
-            [b"%d" % row.version, *window, *values, b"%d" % (row.version + 1), row.hidden], use_bin_type=False)
+            [b"%d" % row.version, *window, *values, b"%d" % row.next, row.hidden], use_bin_type=False)
         if len(content) > most:
             raise StoreError(f"the record {row.id.key!r} has {len(content):,} bytes, and the server takes {most:,}:"
                              " let the Job keep less for each key, or raise the server's proto-max-bulk-len")

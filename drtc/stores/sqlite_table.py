@@ -102,7 +102,7 @@ class Table:
         return (id.key, id.start) if self._windowed else (id.key,)
 
     def _changing(self, row: Row) -> list[Any]:
-        values = [*row.values, row.version + 1, row.hidden]
+        values = [*row.values, row.next, row.hidden]
         for at in self._json:
             if values[at] is not None:
                 values[at] = _encode(values[at]).decode()

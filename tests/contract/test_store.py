@@ -64,6 +64,20 @@ def test_a_save_is_conditional_on_the_version(store: Store) -> None:
         "a": (2, b"2"), "b": (1, b"1"), "c": (1, b"1")}
 
 
+def test_a_new_row_begins_at_the_version_that_it_brings(store: Store) -> None:
+    store.prepare(PLAIN)
+    store.prepare(WINDOWED)
+    first = 2**62
+    saved(store, PLAIN, [row("a")._replace(first=first), row("b")])
+    saved(store, WINDOWED, [window("a", 0, 10)._replace(first=first)])
+    found = store.load(PLAIN, [Id("a"), Id("b")])
+    assert {id.key: there.version for id, there in found.items()} == {"a": first, "b": 1}
+    assert store.save(PLAIN, [row("a", 1), row("b", 1)]) == {Id("a")}
+    saved(store, PLAIN, [row("a", first)])
+    assert store.load(PLAIN, [Id("a")])[Id("a")].version == first + 1
+    saved(store, WINDOWED, [window("a", 0, 10, first)])
+
+
 def test_a_key_keeps_its_type(store: Store) -> None:
     store.prepare(PLAIN)
     mixed: list[str | int] = [5, "5", "05", 2**63 - 1, -2**63, "", "ü", "U", "u", " "]

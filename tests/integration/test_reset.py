@@ -7,6 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
+
+from .running import until
+
 JOB = '''
 import drtc
 
@@ -67,3 +71,27 @@ def test_a_store_that_only_one_process_sees_is_refused(tmp_path: Path) -> None:
     assert run.returncode == 2
     assert "[store] type: memory keeps results within one process" in run.stderr
     assert "Traceback" not in run.stderr
+
+
+def test_a_job_that_hangs_is_running(tmp_path: Path) -> None:
+    """It would go on with what it has in memory once it does not hang any more."""
+    (tmp_path / "kinds.py").write_text(JOB)
+    (tmp_path / "kinds.ini").write_text("[job]\nclass = kinds:Kinds\n[source]\ntype = files\npath = *.txt\n"
+                                        "follow = yes\n[store]\ntype = sqlite\npath = kinds.db\n")
+    (tmp_path / "one.txt").write_text('{"kind": "a"}\n')
+    run = subprocess.Popen([sys.executable, "-m", "drtc", "run", "-c", str(tmp_path / "kinds.ini")],
+                           stderr=subprocess.DEVNULL)
+    try:
+        until(lambda: counted(tmp_path) == {"a": 1}, "the event is stored")
+        hung = [each for each in psutil.Process(run.pid).children() if "coordinator" in each.cmdline()]
+        for each in hung:
+            each.suspend()
+        reset = drtc(tmp_path, "reset", "--yes")
+        for each in hung:
+            each.resume()
+        assert (len(hung), reset.returncode, reset.stdout) == (1, 7, ""), reset.stderr
+        assert "kinds_v1 is running (" in reset.stderr and counted(tmp_path) == {"a": 1}
+    finally:
+        run.terminate()
+        run.wait(60)
+    assert drtc(tmp_path, "reset", "--yes").returncode == 0

@@ -15,6 +15,8 @@ import pytest
 
 from drtc import errors
 from drtc.cli import main
+from drtc.cluster.kinds import open_membership
+from drtc.cluster.membership import member
 from drtc.commands.query import parse_instant
 from drtc.commands.results import opened
 from drtc.compute.letters import Letter, dead_view
@@ -334,11 +336,14 @@ def test_reset_asks_and_says_what_goes(results: str, monkeypatch: pytest.MonkeyP
     assert ran(capsys, "query", "-c", results, "--format", "json")[1] == ""
 
 
-def test_reset_refuses_while_the_job_runs(results: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
-    found = {"view": "clicks_v1", "members": [{"node": "n2"}, {"node": "n1"}]}
-    role(monkeypatch, "drtc.observe.status", "fetch", lambda config: found)
-    assert ran(capsys, "reset", "--yes", "-c", results) == (
-        7, "", "drtc: clicks_v1 is running (n1, n2): stop it, then reset it\n")
+def test_reset_refuses_while_the_job_runs(results: str, capsys: Captured) -> None:
+    membership = open_membership(load(results))
+    for kind, node in (("compute", "n2"), ("coordinator", "n1")):
+        membership.join(member(kind, node, "127.0.0.1:1", 1.0))
+        assert ran(capsys, "reset", "--yes", "-c", results) == (
+            7, "", f"drtc: clicks_v1 is running ({node}): stop it, then reset it\n")
+        membership.leave()
+    membership.close()
     assert len(ran(capsys, "query", "-c", results, "--format", "json")[1].splitlines()) == 5
 
 

@@ -204,3 +204,19 @@ def test_the_cache_forgets_what_was_not_used_for_long() -> None:
     assert cache.take(Id(99)) is not None
     assert cache.take(Id(99)) is None
     assert cache.take(Id(0)) is None
+
+
+def test_a_record_that_vanished_and_came_again_is_not_overwritten_from_a_cache(store: MemoryStore,
+                                                                               layout: Layout) -> None:
+    """Its versions would begin anew, and who still holds the one before could take it for its own."""
+    store.forgets = True
+    one, other = merger(store, layout), Merger(store, layout, 100, clock=lambda: 0.0, dice=random.Random(1))
+    one.add(piece(0, 4, 5))
+    one.attempt()
+    store.delete(layout.view, [Id("k")])  # its time to live is over
+    other.add(piece(0, 99, 100, Lane("q", 0)))
+    other.attempt()
+    one.add(piece(5, 5, 1))
+    while one.attempt().delay is not None:
+        pass
+    assert count(store, layout) == 101
