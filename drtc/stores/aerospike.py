@@ -121,8 +121,10 @@ class AerospikeStore(Store):
                 if known.state == READY:
                     return
                 if known.state == CLEARING:
-                    # What saves that were late have left behind since the last drop; the younger ones stay
-                    client.truncate(self._settings.namespace, there.name, known.written)
+                    # What saves that were late have left behind since the last drop, up to the note's own millisecond;
+                    # the younger ones stay
+                    time.sleep(0.002)
+                    client.truncate(self._settings.namespace, there.name, known.written + 1_000_000)
                     self._catalog.write(client, view, known, {"state": READY})
                 else:
                     self._catalog.write(client, view, known, {**note, "state": CLEARING})

@@ -11,6 +11,7 @@ from zlib import crc32
 
 import msgspec
 
+from ..plain import LEAST, MOST
 from .base import Id, Key, Row, View
 from .ids import key_text, text_key
 
@@ -38,6 +39,7 @@ class Table:
         self.name = view.name
         self._windowed = view.windowed
         self._buckets = buckets
+        self._integers = [at for at, column in enumerate(view.columns) if column.kind == "integer"]
         self._json = [at for at, column in enumerate(view.columns) if column.kind == "json"]
         named = quoted(keyspace) + "." + quoted(view.name)
         partition = "drtc_bucket" if buckets else "key"
@@ -75,6 +77,9 @@ class Table:
     def save(self, row: Row, unset: Any) -> Call:
         """Its answer begins with whether the row still had its version. ``unset`` stands for: leave it as it is."""
         values = [*row.values]
+        for at in self._integers:
+            if type(values[at]) is float:  # so an aggregate shows a sum beyond 64 bits: the nearest bigint there is
+                values[at] = int(min(max(values[at], LEAST), MOST))
         for at in self._json:
             if values[at] is not None:
                 values[at] = encoded(values[at]).decode()

@@ -50,10 +50,11 @@ class ElasticsearchSettings:
 
     def __post_init__(self) -> None:
         for host in self.hosts:
-            found = urlsplit(host)
-            if found.username is not None or found.password is not None:
+            if "@" in host:
                 raise ValueError("hosts: must be without a user and password, which have settings of their own")
-            if found.scheme not in ("http", "https") or not found.hostname:
+            if re.search("[?#]", host):
+                raise ValueError("hosts: must be without anything behind a ? or #; an API key is [store] api_key")
+            if not _is_host(host):
                 raise ValueError(f"hosts: must be such as https://search-1:9200, not {host!r}")
         if not self.hosts:
             raise ValueError("hosts: at least one is needed")
@@ -282,3 +283,11 @@ class ElasticsearchStore(Store):
         if self._client is None:
             raise StoreUnavailable("the store is not open")
         return self._client
+
+
+def _is_host(text: str) -> bool:
+    try:
+        found = urlsplit(text)
+        return found.scheme in ("http", "https") and bool(found.hostname) and found.port != 0
+    except ValueError:  # a port that is none
+        return False

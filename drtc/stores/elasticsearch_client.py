@@ -111,14 +111,18 @@ class Client:
     def bulk(self, lines: bytes, doing: str) -> list[Outcome]:
         """What became of each document. By aliases alone: a name that is gone makes no new index.
 
-        Raises as ``call``, for the request as a whole.
+        Raises as ``call``, for the request as a whole; an answer that is none is StoreUnavailable.
         """
         # The server gives up a little sooner than we, and says why
         target = f"/_bulk?require_alias=true&timeout={int(self._timeout * 800)}ms&filter_path={_OUTCOME}"
         status, answer = self._ask("POST", target, lines, "application/x-ndjson")
         if status != 200:
             self._answer(status, answer, doing)
-        return [outcome for item in _bulk(answer).items for outcome in item.values()]
+        try:
+            return [outcome for item in _bulk(answer).items for outcome in item.values()]
+        except msgspec.DecodeError as error:  # a proxy's page, or half an answer: what was saved is not known
+            raise StoreUnavailable(f"{self.where}: cannot {doing} now: what answers there is neither Elasticsearch nor"
+                                   f" OpenSearch: see [store] hosts ({error})") from error
 
     def fail(self, status: int, problem: Problem, doing: str) -> NoReturn:
         """Raises what a failed request, or a document in it, means."""

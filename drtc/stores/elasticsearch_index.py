@@ -13,6 +13,7 @@ from typing import Any, Iterable, Iterator, Mapping, NamedTuple
 import msgspec
 
 from ..errors import StoreError
+from ..plain import LEAST, MOST
 from .base import Id, Key, Row, View
 from .ids import to_text
 
@@ -56,6 +57,7 @@ class Index:
         self.alias = alias
         self._places: dict[Id, Place] = {}
         self._names = [column.name for column in view.columns]
+        self._integers = [column.name for column in view.columns if column.kind == "integer"]
         self._bytes = [column.name for column in view.columns if column.kind == "bytes"]
 
     def remember(self, id: Id, place: Place) -> None:
@@ -83,6 +85,9 @@ class Index:
         if self.view.windowed:
             document["window_start"], document["window_end"] = _date(id.start), _date(row.end)
         document.update(zip(self._names, row.values))
+        for name in self._integers:
+            if type(document[name]) is float:  # so an aggregate shows a sum beyond 64 bits: the nearest long there is
+                document[name] = int(min(max(document[name], LEAST), MOST))
         document["drtc_version"] = row.next
         document["drtc_state"] = row.hidden
         document["drtc_order"] = order_term(id.key)
@@ -156,10 +161,10 @@ def check(view: View, name: str, found: Mapping[str, Any]) -> str:
     if meta["view"] != view.name:
         raise StoreError(f"the index {name} is of the view {meta['view']}, whose name differs from {view.name} in"
                          f" capitals alone: change [job] name")
-    shape = _shape(view)
-    if {part: meta[part] for part in shape} != shape:
-        raise StoreError(f"the view {view.name} exists with other columns (the index {name}): raise [job] version,"
-                         f" or run drtc reset")
+    changed = sorted({column for column, _ in _columns(meta) ^ _columns(_shape(view))})
+    if changed:
+        raise StoreError(f"the view {view.name} exists with other columns ({', '.join(changed)}; the index {name}):"
+                         f" raise [job] version, or run drtc reset")
     if found["settings"]["index"].get("translog", {}).get("durability", "request").lower() != "request":
         raise StoreError(f"the index {name} has index.translog.durability = async, and would lose what is stored:"
                          f" set it to request")
@@ -172,6 +177,11 @@ def check(view: View, name: str, found: Mapping[str, Any]) -> str:
 def _shape(view: View) -> dict[str, Any]:
     return {"view": view.name, "windowed": view.windowed,
             "columns": [[column.name, column.kind] for column in view.columns]}
+
+
+def _columns(shape: Mapping[str, Any]) -> set[tuple[str, str]]:
+    window = ("window_start", "window_end") if shape["windowed"] else ()
+    return {*((name, "date") for name in window), *((name, kind) for name, kind in shape["columns"])}
 
 
 def document_id(id: Id) -> str:

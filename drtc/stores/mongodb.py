@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Iterable, Iterator, Mapping, S
 
 import msgspec
 
-from ..errors import StoreError
+from ..errors import StoreError, StoreUnavailable
 from ..values import Seconds
 from .base import Id, Key, Row, Store, View
 from .ids import shares
@@ -82,14 +82,19 @@ class MongoDBStore(Store):
                     raise
             if view.windowed:
                 database[view.name].create_index("window_start")
+            self._check_empty(view, database)
             try:
                 database[_VIEWS].insert_one({"_id": view.name, "windowed": view.windowed, "columns": columns})
                 return
             except DuplicateKeyError:
-                known = database[_VIEWS].find_one({"_id": view.name}) or {}
-        if (known.get("windowed"), known.get("columns")) != (view.windowed, columns):
-            raise StoreError(f"{self._where}: the view {view.name} exists with other columns: raise [job] version,"
-                             f" or run drtc reset")
+                known = database[_VIEWS].find_one({"_id": view.name})
+        if known is None:
+            raise StoreUnavailable(f"{self._where}: the view {view.name} is being dropped")
+        ours = _columns({"windowed": view.windowed, "columns": columns})
+        changed = sorted({name for name, _ in _columns(known) ^ ours})
+        if changed:
+            raise StoreError(f"{self._where}: the view {view.name} exists with other columns ({', '.join(changed)}):"
+                             f" raise [job] version, or run drtc reset")
 
     def load(self, view: View, ids: Sequence[Id]) -> dict[Id, Row]:
         documents = self._of(view)
@@ -190,10 +195,19 @@ class MongoDBStore(Store):
             raise of_codes(self._where, "write", others) from error
         return moved
 
+    def _check_empty(self, view: View, database: Database[Document]) -> None:
+        """Refuses records of a view that is not registered: a reset was interrupted, or somebody saved during it. To
+        remove them here could remove what another process saves that prepares the view at the same moment."""
+        if (not _registered(view, database)
+                and database[view.name].find_one({"drtc_version": {"$exists": True}}, {"_id": True}) is not None
+                and not _registered(view, database)):  # nor by somebody who was quicker
+            raise StoreError(f"{self._where}: the collection {view.name} has records, and {_VIEWS} does not know the"
+                             f" view (was it reset while in use?): stop drtc, and run drtc reset")
+
     def _check_prepared(self, view: View) -> None:
         with self._translated("read") as database:
-            known = database[_VIEWS].find_one({"_id": view.name}, {"_id": True})
-        if known is None:
+            known = _registered(view, database)
+        if not known:
             raise StoreError(f"{self._where}: the view {view.name} does not exist (was it reset while in use?):"
                              f" start drtc again")
 
@@ -246,3 +260,12 @@ class MongoDBStore(Store):
 
             self._connection = connect(self._settings, self._where)
         return self._connection
+
+
+def _registered(view: View, database: Database[Document]) -> bool:
+    return database[_VIEWS].find_one({"_id": view.name}, {"_id": True}) is not None
+
+
+def _columns(known: Mapping[str, Any]) -> set[tuple[str, str]]:
+    window = ("window_start", "window_end") if known.get("windowed") else ()
+    return {*((name, "date") for name in window), *((each["name"], each["kind"]) for each in known.get("columns", ()))}

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Iterable, Iterator, Sequence
+from urllib.parse import parse_qsl
 
 from ..errors import StoreError
 from ..values import Seconds
@@ -39,9 +40,12 @@ class PostgreSQLSettings:
     def __post_init__(self) -> None:
         if not re.match(r"postgres(ql)?://", self.url):
             raise ValueError("url: must be postgresql://user@host:5432/database")
-        if re.search(r"//[^/?@]*:[^/?]*@|[?&]password=", self.url):
+        before, at, _ = self.url.partition("://")[2].rpartition("@")  # a password may hold / and ? as they are
+        named = [name.lower() for name, _ in parse_qsl(self.url.partition("?")[2], keep_blank_values=True)]
+        if at and ":" in before or any("password" in name or "secret" in name for name in named):
             raise ValueError("url: holds a password, which everybody can read there: set password by "
-                             "DRTC_STORE_PASSWORD, or put it into ~/.pgpass")
+                             "DRTC_STORE_PASSWORD, or put it into ~/.pgpass (sslpassword: into ~/.pg_service.conf; an @"
+                             " that belongs to no password is %40)")
         if not self.schema:
             raise ValueError("schema: must be the name of a schema, such as public")
         if self.timeout <= 0:
@@ -49,8 +53,9 @@ class PostgreSQLSettings:
 
     @property
     def where(self) -> str:
-        """The database, as messages name it."""
-        return self.url.partition("?")[0]
+        """The database, as messages name it: without the user."""
+        scheme, _, rest = self.url.partition("://")
+        return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
 
 
 class PostgreSQLStore(Store):

@@ -51,6 +51,7 @@ _FOREVER = {
     r"pg_hba\.conf": "let the server's pg_hba.conf admit this user from this machine",
     r"permission denied for database": "grant CONNECT on it to this user",
     r"certificate|does not support SSL|root\.crt": "check sslmode and the certificates in [store] url",
+    r"invalid (\S+ )?(value|port)\b|requires a value|unrecognized configuration parameter": "change [store] url",
 }
 
 

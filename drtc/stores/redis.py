@@ -90,7 +90,8 @@ class RedisStore(Store):
     def prepare(self, view: View) -> None:
         hashes = self._hashes(view)
         for families in (hashes.families[:1], hashes.families[1:]):  # the first decides between two that differ
-            self._ask([Command(each.view, ["SETNX", each.view, hashes.description]) for each in families], writes=True)
+            made = [Command(each.view, ["SETNX", each.view, hashes.description]) for each in families]
+            self._ask(made, replicated=True)
             for found in self._ask([Command(each.view, ["GET", each.view]) for each in families]):
                 if found == _REMOVED:
                     raise StoreError(f"{self._target}: the view {view.name} is only half removed: run drtc reset again")
@@ -102,7 +103,7 @@ class RedisStore(Store):
         hashes = self._hashes(view)
         asked = [(family, part) for family, members in hashes.by_family(ids).items() for part in parts(members)]
         answers = self._run(LOAD, [Call([family.view, *(family.record(text) for _, text in part)], hashes.to_load)
-                                   for family, part in asked])
+                                   for family, part in asked], replicated=True)
         rows = [hashes.unpack(id, values) for (_, part), answer in zip(asked, answers)
                 for (id, _), values in zip(part, answer)]
         return {row.id: row for row in rows if row is not None}
@@ -122,7 +123,7 @@ class RedisStore(Store):
                     yield Call([family.view, family.ids, *(family.record(each.text) for each in part)],
                                [*hashes.to_save, *(each.content for each in part)])
 
-        answers = self._run(SAVE, calls(), writes=True)
+        answers = self._run(SAVE, calls(), replicated=True)
         return {part[at].id for part, moved in zip(asked, answers) for at in moved}
 
     def scan(self, view: View, key: Key | None = None, during: tuple[float, float] | None = None,
@@ -145,16 +146,16 @@ class RedisStore(Store):
     def drop(self, view: View) -> None:
         families = self._hashes(view).families
         # From here on nobody saves or prepares it: what is removed below stays removed
-        self._ask([Command(each.view, ["SET", each.view, _REMOVED]) for each in families], writes=True)
+        self._ask([Command(each.view, ["SET", each.view, _REMOVED]) for each in families], replicated=True)
         for page in self._pages(families):
             self._delete(page)
         for some in (families[1:], families[:1]):  # the first, which prepare looks at first, when all others are gone
-            self._ask([Command(each.view, ["DEL", each.view]) for each in some], writes=True)
+            self._ask([Command(each.view, ["DEL", each.view]) for each in some], replicated=True)
 
     def health(self) -> None:
         tags = [""] if self._link.slot is None else [f"{{{number}}}" for number in range(TAGS)]
         names = [f"{self._settings.prefix}.health{tag}" for tag in tags]
-        self._ask([Command(name, ["SET", name, "", "PX", 1]) for name in names], writes=True)
+        self._ask([Command(name, ["SET", name, "", "PX", 1]) for name in names], replicated=True)
 
     def close(self) -> None:
         if self._made is not None:
@@ -162,7 +163,7 @@ class RedisStore(Store):
 
     def _delete(self, texts: Mapping[Family, Sequence[str]]) -> None:
         self._run(DELETE, [Call([family.view, family.ids, *map(family.record, part)], [])
-                           for family, members in texts.items() for part in parts(members)], writes=True)
+                           for family, members in texts.items() for part in parts(members)], replicated=True)
 
     def _pages(self, families: Sequence[Family], key: Key | None = None) -> Iterator[dict[Family, list[str]]]:
         """The texts of all ids, or of a key's windows, some of each family at a time. May be removed meanwhile."""
@@ -177,11 +178,11 @@ class RedisStore(Store):
                 yield page
             since = {family: f"({texts[-1]}" for family, texts in page.items() if len(texts) == PART_ROWS}
 
-    def _run(self, script: Script, calls: Iterable[Call], writes: bool = False) -> list[Any]:
-        return self._link.run(script, calls, writes=writes)
+    def _run(self, script: Script, calls: Iterable[Call], replicated: bool = False) -> list[Any]:
+        return self._link.run(script, calls, replicated=replicated)
 
-    def _ask(self, commands: Sequence[Command], writes: bool = False) -> list[Any]:
-        return self._link.ask(commands, writes=writes)
+    def _ask(self, commands: Sequence[Command], replicated: bool = False) -> list[Any]:
+        return self._link.ask(commands, replicated=replicated)
 
     def _hashes(self, view: View) -> Hashes:
         hashes = self._views.get(view)

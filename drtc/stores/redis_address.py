@@ -33,8 +33,8 @@ class Target(NamedTuple):
 def parse_url(url: str) -> Target:
     """Raises ValueError with the end of a sentence, which does not repeat the URL: there may be a password in it."""
     found = _URL.fullmatch(url)
-    if found is None:
-        raise ValueError(f"must be {FORMS}")
+    if found is None or "@" in found["path"]:  # what stands before an @ is the password's, wherever it was cut
+        raise ValueError(f"must be {FORMS}" + "; in a user or password / is written %2F, @ %40" * ("@" in url))
     kind: Literal["server", "cluster", "sentinel"]
     kind = "cluster" if found["kind"] == "cluster" else "sentinel" if found["kind"] == "sentinel" else "server"
     default = 26379 if kind == "sentinel" else 6379
@@ -42,7 +42,7 @@ def parse_url(url: str) -> Target:
         hosts = tuple(parse_address(each if re.search(r":\d+$", each) else f"{each}:{default}")
                       for each in found["hosts"].split(","))
     except ValueError:
-        raise ValueError(f"{found['hosts']} is not host:port: must be {FORMS}") from None
+        raise ValueError(f"there is no host:port where one is expected: must be {FORMS}") from None
     if kind == "server" and len(hosts) > 1:
         raise ValueError("of several servers it must be said what they are: redis+cluster:// or redis+sentinel://")
     path = [unquote(each) for each in found["path"].split("/")[1:] if each]

@@ -4,6 +4,7 @@ What redis-py raises and what a server answers becomes a sentence here, and nowh
 """
 from __future__ import annotations
 
+import re
 import ssl
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -65,8 +66,9 @@ class Link:
         #: CLUSTER KEYSLOT, where there is a cluster
         self.slot: Callable[[bytes], int] | None = key_slot if target.kind == "cluster" else None
 
-    def run(self, script: Script, calls: Iterable[Call], *, writes: bool = False) -> list[Any]:
-        """The script's answer to each call, all in one round trip; in two where a server does not know it yet."""
+    def run(self, script: Script, calls: Iterable[Call], *, replicated: bool = False) -> list[Any]:
+        """The script's answer to each call, all in one round trip; in two where a server does not know it yet.
+        ``replicated``: as ``ask``."""
         sent: list[Call] = []
 
         def commands() -> Iterator[Command]:
@@ -74,16 +76,21 @@ class Link:
                 sent.append(call)
                 yield call.command("EVALSHA", script.sha)
 
-        answers = self._exchange(commands(), writes)
+        answers = self._exchange(commands(), replicated)
         unknown = [at for at, answer in enumerate(answers) if isinstance(answer, exceptions.NoScriptError)]
-        again = self._exchange((sent[at].command("EVAL", script.source) for at in unknown), writes)
+        again = self._exchange((sent[at].command("EVAL", script.source) for at in unknown), replicated)
         for at, answer in zip(unknown, again):
             answers[at] = answer
         return self._checked(answers)
 
-    def ask(self, commands: Iterable[Command], *, writes: bool = False) -> list[Any]:
-        """The answer to each command, all in one round trip."""
-        return self._checked(self._exchange(commands, writes))
+    def ask(self, commands: Iterable[Command], *, replicated: bool = False) -> list[Any]:
+        """The answer to each command, all in one round trip. ``replicated``: as many replicas as are asked for have
+        all that the answers rest on, whoever wrote it.
+
+        Raises:
+            StoreUnavailable: not now; that many replicas do not have it.
+        """
+        return self._checked(self._exchange(commands, replicated))
 
     def servers(self) -> list[Redis]:
         """A client for each server that has keys: the one, the master, or the cluster's primaries."""
@@ -133,25 +140,30 @@ class Link:
             host, port = target.hosts[0]
             self._server = Redis(host, port, db=target.database, retry=once, **common, **who)
 
-    def _exchange(self, commands: Iterable[Command], writes: bool) -> list[Any]:
+    def _exchange(self, commands: Iterable[Command], replicated: bool) -> list[Any]:
         """Sends everything, each command as soon as it is made, then reads everything; an error that a server answers
         takes its command's place."""
         connections: dict[Redis, Any] = {}
         asked = []
+        marked: list[tuple[Any, str]] = []  # connections, and a key of theirs to write
         with self.translated(), ExitStack() as stack:
             for command in commands:
                 server = self._server_of(command.key)
                 if server not in connections:
                     connections[server] = stack.enter_context(_connection(server))
+                    if replicated and self._access.replicas:
+                        marked.append((connections[server], f"{command.key}.mark"))
                 asked.append(connections[server])
                 asked[-1].send_packed_command(asked[-1].pack_command(*command.words))
-            waits = list(connections.values()) if writes and self._access.replicas else []
-            for connection in waits:
-                words = "WAIT", self._access.replicas, int(self._access.timeout * 900)  # ms, less than our own patience
-                connection.send_packed_command(connection.pack_command(*words))
+            patience = int(self._access.timeout * 900)  # ms, less than our own
+            for connection, mark in marked:
+                # WAIT asks only for what its connection wrote. The mark stands behind all that was met here, so that
+                # what somebody else wrote, or we before a WAIT that fell short, is waited for too.
+                for words in (("SET", mark, "", "PX", 1), ("WAIT", self._access.replicas, patience)):
+                    connection.send_packed_command(connection.pack_command(*words))
             answers = [_answer(connection) for connection in asked]
-            for connection in waits:
-                self._check_replicas(_answer(connection))
+            for connection, _ in marked:
+                self._check_replicas(_answer(connection), _answer(connection))
         return answers
 
     def _server_of(self, key: str) -> Redis:
@@ -165,12 +177,13 @@ class Link:
         server: Redis = self._cluster.get_redis_connection(node)
         return server
 
-    def _check_replicas(self, answer: Any) -> None:
-        if isinstance(answer, Exception):
-            raise answer
-        if answer < self._access.replicas:
-            raise StoreUnavailable(f"{self._target}: {answer} of the {self._access.replicas} replicas that [store]"
-                                   f" replicas asks for had the save within {self._access.timeout:g} s")
+    def _check_replicas(self, mark: Any, count: Any) -> None:
+        for answer in (mark, count):
+            if isinstance(answer, Exception):
+                raise answer
+        if count < self._access.replicas:
+            raise StoreUnavailable(f"{self._target}: {count} of the {self._access.replicas} replicas that [store]"
+                                   f" replicas asks for had everything within {self._access.timeout:g} s")
 
     def _checked(self, answers: list[Any]) -> list[Any]:
         with self.translated():
@@ -181,7 +194,8 @@ class Link:
 
     def _translate(self, error: Exception) -> StoreError:
         where, said = self._target, str(error)
-        word = said.partition(" ")[0]
+        in_script = _IN_SCRIPT.match(said)
+        word = in_script[1] if in_script else said.partition(" ")[0]
         if word == NO_VIEW:
             return StoreError(f"{where}: the view does not exist any more (was it reset while in use?):"
                               f" start drtc again")
@@ -219,6 +233,9 @@ class Link:
             return StoreUnavailable(f"{where} cannot be reached now ({said}): {_AWAY}")
         return StoreError(f"{where} refuses what is asked: {said}")
 
+
+#: how Redis 6 wraps what a script's command was answered
+_IN_SCRIPT = re.compile(r"Error running script \(.*?\): .*?: -?([A-Z]{2,})\b")
 
 #: answers that redis-py turns into a class of their own, without the word
 _KINDS: tuple[tuple[type[Exception], str], ...] = (

@@ -220,6 +220,13 @@ def test_what_cannot_be_kept_is_refused_by_name(store: Store) -> None:
         store.prepare(VIEW._replace(name="x" * 49))
 
 
+def test_a_sum_beyond_64_bits_shows_the_greatest_bigint(store: Store) -> None:
+    store.prepare(VIEW)
+    sums = (1.9e19, -1.9e19, None)
+    assert not store.save(VIEW, [row(at)._replace(values=(value, None)) for at, value in enumerate(sums)])
+    assert [found.values[0] for found in store.scan(VIEW)] == [2 ** 63 - 1, -2 ** 63, None]
+
+
 def test_a_table_of_somebody_else_is_not_taken(backend: Backend, server: Cassandra, store: Store) -> None:
     store.prepare(WINDOWED)
     with server.session() as session:

@@ -19,6 +19,7 @@ from drtc.errors import StoreError, StoreUnavailable
 from drtc.stores import elasticsearch_index, open_store
 from drtc.stores.base import Column, Id, Row, Store, View
 from drtc.stores.elasticsearch import ElasticsearchSettings
+from drtc.stores.elasticsearch_client import Client
 
 from ..services import Servers
 from ..services.base import free_port
@@ -248,6 +249,20 @@ def test_what_is_refused_names_the_record_and_the_field(store: Store) -> None:
     assert store.save(VIEW, [row("good")]) == {Id("good")}, "each row is on its own"
 
 
+def test_a_sum_beyond_64_bits_shows_the_greatest_long(store: Store) -> None:
+    sums = (1.9e19, -1.9e19, None)
+    rows = [row(at)._replace(values=(value, None)) for at, value in enumerate(sums)]
+    assert not store.save(VIEW, rows)
+    assert [found.values[0] for found in store.scan(VIEW)] == [2 ** 63 - 1, -2 ** 63, None]
+
+
+def test_columns_that_changed_are_named(store: Store) -> None:
+    for other, named in ((VIEW._replace(columns=(Column("count", "real"), Column("more", "text"))),
+                          "count, more, note"), (VIEW._replace(windowed=True), "window_end, window_start")):
+        with pytest.raises(StoreError, match=rf"exists with other columns \({named}; the index [\w-]+sales_v1\):"):
+            store.prepare(other)
+
+
 def test_a_record_that_is_too_large_is_refused_before_it_is_sent(store: Store) -> None:
     with pytest.raises(StoreError, match=rf"record large has 2[0-9],.* bytes.*takes {MOST_BYTES:,} in a request"):
         store.save(VIEW, [row("small"), row("large", hidden=bytes(MOST_BYTES))])
@@ -349,6 +364,15 @@ def test_answers_that_are_none(status: int, body: bytes, wanted: type[StoreError
         assert host in str(caught.value) and "of the tests" not in str(caught.value)
 
 
+@pytest.mark.parametrize("body", [b"<html>Sign in</html>", b"", b'{"items":[{"index"', b'{"items":7}', b"[]"])
+def test_an_answer_to_a_save_that_is_none_leaves_its_outcome_unknown(body: bytes) -> None:
+    with answering(200, body, "text/html") as host:
+        client = Client((host,), 5.0, {}, None)
+        with pytest.raises(StoreUnavailable, match=rf"{host}: cannot save now: .* neither Elasticsearch nor OpenS"):
+            client.bulk(b"{}\n", "save")
+        client.close()
+
+
 def test_who_may_not_ask_for_limits_works_and_who_may_not_write_is_told() -> None:
     refused = b'{"error":{"type":"security_exception","reason":"action [indices:admin/create] is unauthorized"}}'
     with answering(403, refused) as host:
@@ -413,6 +437,9 @@ def test_without_the_package_the_error_says_what_to_install(monkeypatch: pytest.
 
 @pytest.mark.parametrize("wrong, said", [
     ({"hosts": ("http://me:secret@search:9200",)}, "hosts: must be without a user"),
+    ({"hosts": ("me:secret@search:9200",)}, "hosts: must be without a user"),
+    ({"hosts": ("https://search:9200/?apikey=secret",)}, "hosts: must be without anything behind a ?"),
+    ({"hosts": ("https://search:99999",)}, "hosts: must be such as https://search-1:9200"),
     ({"hosts": ("search:9200",)}, "hosts: must be such as https://search-1:9200"),
     ({"hosts": ()}, "at least one"),
     ({"prefix": "Drtc-"}, "prefix: must be small letters"),

@@ -219,6 +219,39 @@ def test_values_that_bson_has_not_are_refused_in_a_sentence(store: Store) -> Non
     assert list(store.scan(VIEW)) == []
 
 
+def test_columns_that_changed_are_named(store: Store) -> None:
+    for other, named in ((VIEW._replace(columns=(Column("n", "real"), Column("m", "text"))), "j, m, n"),
+                         (VIEW._replace(windowed=True), "window_end, window_start")):
+        with pytest.raises(StoreError, match=rf"the view v exists with other columns \({named}\): raise"):
+            store.prepare(other)
+
+
+def test_what_is_saved_during_a_reset_is_in_no_new_view(
+        store: Store, opened: Callable[..., Store], monkeypatch: pytest.MonkeyPatch) -> None:
+    other = opened()
+    check = MongoDBStore._check_prepared
+
+    def overtaken(self: MongoDBStore, view: View) -> None:
+        monkeypatch.undo()
+        check(self, view)
+        other.drop(view)
+
+    monkeypatch.setattr(MongoDBStore, "_check_prepared", overtaken)
+    store.save(VIEW, [row("a")])
+    with pytest.raises(StoreError, match="the collection v has records.*: stop drtc, and run drtc reset") as caught:
+        other.prepare(VIEW)
+    assert not caught.value.retryable
+    other.drop(VIEW)
+    other.prepare(VIEW)
+    assert list(other.scan(VIEW)) == []
+
+
+def test_documents_of_others_are_no_hindrance(backend: Backend, server: MongoDB, opened: Callable[..., Store]) -> None:
+    with server.client() as client:
+        client[backend.section["database"]].v.insert_one({"mine": 1})
+    opened().prepare(VIEW)
+
+
 def test_a_server_that_hangs_is_not_awaited_for_ever(server: MongoDB, opened: Callable[..., Store]) -> None:
     store = opened(timeout="0.5")
     store.prepare(VIEW)

@@ -255,6 +255,11 @@ def test_wrong_addresses_and_credentials(backend: Backend, server: PostgreSQL) -
     assert '"absent" does not exist: make it (createdb)' in refusal(backend, url=f"{home}/absent")
     assert "change [store] url" in refusal(backend, url=f"{url}?no_such_option=1")
     assert "sslmode" in refusal(backend, url=f"{url}?sslmode=require")
+    for option in ("sslmode=requird", "target_session_attrs=readwrite", "gssencmode=foo", "keepalives=x",
+                   "channel_binding=foo", "options=-c%20foo", "options=-c%20no_such=1"):
+        assert "change [store] url" in refusal(backend, url=f"{url}?{option}"), option
+    assert 'invalid port number: "99999": change [store] url' in refusal(
+        backend, url="postgresql://drtc@127.0.0.1:99999/db")
     with pytest.raises(StoreUnavailable, match=r"cannot open now: .*refused.*: is it running\? see \[store\] url$"):
         backend.open(url=f"postgresql://drtc@127.0.0.1:1/{url.rpartition('/')[2]}")
     with backend.unavailable(), pytest.raises(StoreUnavailable, match="too many connections") as caught:
@@ -274,11 +279,23 @@ def test_a_database_of_another_encoding_is_refused(backend: Backend, server: Pos
 
 @pytest.mark.parametrize("wrong", [
     {"url": "localhost:5432"}, {"url": "postgresql://u:secret@h/d"}, {"url": "postgresql://u@h/d?password=secret"},
+    {"url": "postgresql://u:sec/secret@h/d"}, {"url": "postgresql://u:a?secret@h"},
+    {"url": "postgresql://u:a@secret@h"}, {"url": "postgresql://u@h/d?sslmode=prefer&sslpassword=secret"},
+    {"url": "postgresql://u@h/d?%70assword=secret"}, {"url": "postgres://u@h?Password=secret"},
     {"schema": ""}, {"timeout": 0.0}])
 def test_settings_that_cannot_be(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError) as caught:
         PostgreSQLSettings(**{"url": "postgresql://u@h/d", **wrong})
     assert "secret" not in str(caught.value) and str(caught.value).startswith(f"{next(iter(wrong))}: ")
+
+
+@pytest.mark.parametrize("url, where", [
+    ("postgresql://u@a:1,b:2/d?sslmode=require", "postgresql://a:1,b:2/d"),
+    ("postgresql://h:5432", "postgresql://h:5432"),
+    ("postgresql:///d?host=/run&application_name=a%40b", "postgresql:///d"),
+    ("postgres://u@[::1]:5/d", "postgres://[::1]:5/d")])
+def test_messages_name_the_database_without_the_user(url: str, where: str) -> None:
+    assert PostgreSQLSettings(url=url).where == where
 
 
 def test_the_password_is_in_no_repr() -> None:

@@ -13,10 +13,14 @@ from typing import Any, Iterator
 import pytest
 import trustme
 
+from drtc.aggregates import Count
+from drtc.batch import Lane
+from drtc.compute.mapper import Part, Span
+from drtc.compute.merge import Merger, Piece
 from drtc.compute.records import Layout
 from drtc.errors import StoreError, StoreUnavailable
 from drtc.examples.flights import Flights
-from drtc.job import describe
+from drtc.job import Job, describe
 from drtc.stores import open_store
 from drtc.stores.base import Column, Id, Row, View
 from drtc.stores.redis import RedisSettings, RedisStore
@@ -32,6 +36,13 @@ from .backends import BACKENDS, Backend, eventually
 PAGE = Path(__file__).parents[2] / "docs/store_redis.md"
 VIEW = View("v", (Column("n", "integer"), Column("name", "text")))
 MOST_SECONDS = 30.0
+
+
+class Tally(Job):
+    n = Count()
+
+    def map(self, event: Any) -> Iterator[tuple[str, dict[str, int]]]:
+        yield "k", {"n": 1}
 
 
 @pytest.fixture
@@ -153,8 +164,13 @@ def test_a_record_that_is_too_large(backend: Backend, server: Redis) -> None:
 def test_a_key_of_somebody_else(store: RedisStore, backend: Backend, server: Redis) -> None:
     with server.client() as client:
         client.set(f"{backend.section['prefix']}v:a", "not drtc's")
-    with pytest.raises(StoreError, match=r"holds something else: change \[store\] prefix"):
-        store.save(VIEW, [row("a")])
+    of_redis_6 = ("Error running script (call to f_0a): @user_script:6: WRONGTYPE Operation against a key holding the"
+                  " wrong kind of value")
+    for ask in (lambda: store.save(VIEW, [row("a")]),
+                lambda: store._link.ask([Command("k", ["EVAL", "return redis.error_reply(ARGV[1])", 0, of_redis_6])])):
+        with pytest.raises(StoreError, match=r"holds something else: change \[store\] prefix") as caught:
+            ask()
+        assert not caught.value.retryable
 
 
 # --- trouble ---
@@ -219,8 +235,12 @@ def test_a_replica_takes_no_saves(store: RedisStore, server: Redis) -> None:
     with server.client() as client:
         client.replicaof("127.0.0.1", free_port())
         try:
-            with pytest.raises(StoreUnavailable, match="replica"):
-                store.save(VIEW, [row("a")])
+            careful = opened(f"redis://{server.address}", prefix=store._settings.prefix, replicas=1)
+            for ask in (lambda: store.save(VIEW, [row("a")]), lambda: careful.save(VIEW, [row("a")]),
+                        lambda: careful.load(VIEW, [Id("a")])):
+                with pytest.raises(StoreUnavailable, match="it is a replica now"):
+                    ask()
+            careful.close()
         finally:
             client.replicaof("NO", "ONE")
     assert store.save(VIEW, [row("a")]) == set()
@@ -231,7 +251,11 @@ def test_a_replica_takes_no_saves(store: RedisStore, server: Redis) -> None:
     ("MISCONF Redis is configured to save RDB snapshots, but ...", "disk"), ("NOREPLICAS Not enough good", "replicas"),
     ("CLUSTERDOWN The cluster is down", "does not work"), ("TRYAGAIN Multiple keys request", "moving"),
     ("MASTERDOWN Link with MASTER is down", "does not work|lost its master"),
-    ("READONLY You can't write against a read only replica.", "replica")])
+    ("READONLY You can't write against a read only replica.", "replica"),
+    *((f"Error running script (call to f_0a): @user_script:21: @user_script: 21: -{said}", meant) for said, meant in (
+        ("OOM command not allowed when used memory > 'maxmemory'. ", "memory is full"),  # as Redis 6 says it
+        ("READONLY You can't write against a read only replica. ", "replica"),
+        ("MISCONF Redis is configured to save RDB snapshots: -1 is no ...", "disk")))])
 def test_what_passes_is_waited_out(store: RedisStore, said: str, meant: str) -> None:
     with pytest.raises(StoreUnavailable, match=meant):
         store._link.ask([Command("k", ["EVAL", "return redis.error_reply(ARGV[1])", 0, said])])
@@ -294,8 +318,8 @@ def test_what_survives_is_the_servers_to_say(options: list[str], survives: str, 
 
 
 def test_saves_that_need_a_replica(server: Redis) -> None:
-    with Redis("--replicaof", f"127.0.0.1 {server.port}", "--repl-diskless-sync-delay", "0") as replica:
-        store = opened(f"redis://{server.address}", prefix="replicated:", replicas=1, timeout=0.5)
+    with Redis("--replicaof", "127.0.0.1", str(server.port), "--repl-diskless-sync-delay", "0") as replica:
+        store = opened(f"redis://{server.address}", prefix="replicated:", replicas=1, timeout=2.0)
         eventually(lambda: store.prepare(VIEW))
         assert eventually(lambda: store.save(VIEW, [row("a")])) <= {Id("a")}
         assert "failover to one of 1 replicas" in store.survives
@@ -307,6 +331,50 @@ def test_saves_that_need_a_replica(server: Redis) -> None:
         replica.thaw()
         eventually(store.health)
         store.drop(VIEW)
+        store.close()
+
+
+def test_what_no_replica_has_is_not_answered_later_either(server: Redis) -> None:
+    with Redis("--replicaof", "127.0.0.1", str(server.port), "--repl-diskless-sync-delay", "0") as replica:
+        store = opened(f"redis://{server.address}", prefix="late:", replicas=1, timeout=0.5)
+        eventually(lambda: store.prepare(VIEW))
+        assert eventually(lambda: store.save(VIEW, [row("a")])) <= {Id("a")}
+        replica.freeze()
+        try:
+            for ask in (lambda: store.save(VIEW, [row("b")]), lambda: store.delete(VIEW, [Id("a")]),
+                        # From here on there is nothing left to write
+                        lambda: store.load(VIEW, [Id("b")]), lambda: store.load(VIEW, [Id("a")]),
+                        lambda: list(store.scan(VIEW)), lambda: store.save(VIEW, [row("b")]),
+                        lambda: store.delete(VIEW, [Id("a")]), lambda: store.prepare(VIEW)):
+                with pytest.raises(StoreUnavailable):
+                    ask()
+        finally:
+            replica.thaw()
+        assert eventually(lambda: store.load(VIEW, [Id("a"), Id("b")])) == {Id("b"): row("b", 1)}
+        with replica.client() as client:
+            assert client.hget("late:v:b", "drtc_version") == b"1" and not client.exists("late:v:a")
+        store.drop(VIEW)
+        store.close()
+
+
+def test_an_event_is_not_done_before_a_replica_has_it(server: Redis) -> None:
+    with Redis("--replicaof", "127.0.0.1", str(server.port), "--repl-diskless-sync-delay", "0") as replica:
+        store = opened(f"redis://{server.address}", prefix="merged:", replicas=1, timeout=0.5)
+        layout = Layout(describe(Tally), 1)
+        eventually(lambda: store.prepare(layout.view))
+        merger = Merger(store, layout, 1000)
+        merger.add(Piece(0, [Span(Lane("p", 0), 0, 9)], [Part("k", None, 1, [10])], [], lambda floors: {}))
+        assert eventually(lambda: merger.attempt().done)
+        replica.freeze()
+        try:
+            merger.add(Piece(1, [Span(Lane("p", 0), 10, 19)], [Part("k", None, 1, [10])], [], lambda floors: {}))
+            for _ in range(3):
+                assert not merger.attempt().done, "counted on the master, and nowhere else"
+        finally:
+            replica.thaw()
+        assert eventually(lambda: merger.attempt().done)
+        with replica.client() as client:
+            assert client.hget(f"merged:{layout.view.name}:k", "n") == b"20"
         store.close()
 
 
@@ -398,6 +466,14 @@ def test_a_cluster_has_some_records_on_each_node(spread: RedisStore, cluster: Re
     assert cluster.cli("-c", *words).strip().endswith('"1"'), "the page says how a person finds a record"
 
 
+def test_replicas_are_asked_for_on_each_node(spread: RedisStore, cluster: RedisCluster) -> None:
+    spread.save(VIEW, [row(n) for n in range(100)])
+    careful = opened(f"redis+cluster://{cluster.address}", prefix=spread._settings.prefix, replicas=1, timeout=2.0)
+    with pytest.raises(StoreUnavailable, match="0 of the 1 replicas"):
+        careful.load(VIEW, [Id(n) for n in range(100)])
+    careful.close()
+
+
 def test_a_node_that_dies_and_comes_back(spread: RedisStore, cluster: RedisCluster) -> None:
     spread.save(VIEW, [row(n) for n in range(500)])
     cluster.kill()
@@ -449,7 +525,7 @@ def test_a_url_that_says_the_wrong_kind(server: Redis, cluster: RedisCluster) ->
 
 
 def test_a_master_that_dies_is_followed_by_its_replica() -> None:
-    with Redis() as master, Redis("--replicaof", f"127.0.0.1 {master.port}", "--repl-diskless-sync-delay", "0"), \
+    with Redis() as master, Redis("--replicaof", "127.0.0.1", str(master.port), "--repl-diskless-sync-delay", "0"), \
             RedisSentinel(master) as sentinel:
         store = opened(f"redis+sentinel://{sentinel.address}/results/0", replicas=1, timeout=1.0)
         eventually(lambda: store.prepare(VIEW))
@@ -485,7 +561,10 @@ def test_urls() -> None:
 
 
 @pytest.mark.parametrize("url, said", [
-    ("http://a", "must be redis://host:port/database"), ("redis://:hidden@a:b", "a:b is not host:port"),
+    ("http://a", "must be redis://host:port/database"), ("redis://:hidden@a:b", "there is no host:port"),
+    ("redis://:hidden", "there is no host:port"), ("redis://:hid/hidden@a:1/0", "/ is written %2F, @ %40"),
+    ("redis://me:1234/hidden@a:1", "%2F"), ("redis+sentinel://me:1234/hidden@a/0", "%2F"),
+    ("redis://:x@hidden@a:1", "%40"),
     ("redis://a,b", "redis\\+cluster:// or redis\\+sentinel://"), ("redis+sentinel://a", "master's name is missing"),
     ("redis://a/results", "database's number"), ("redis+cluster://a/1", "no databases but 0"), ("redis://", "must be")])
 def test_urls_that_are_none(url: str, said: str) -> None:

@@ -178,6 +178,18 @@ class Aerospike(Service):
             self.set(name, before)
 
     @contextmanager
+    def batches_of(self, most: int) -> Iterator[None]:
+        """While it lasts, the server refuses larger batches, whoever's they are."""
+        with self.client() as client:
+            service = "config:context=service"
+            before = re.findall(r"batch-max-requests=(\d+)", client.info_random_node(f"get-{service}"))[0]
+            try:
+                assert client.info_random_node(f"set-{service};batch-max-requests={most}").strip().endswith("ok")
+                yield
+            finally:
+                client.info_random_node(f"set-{service};batch-max-requests={before}")
+
+    @contextmanager
     def full(self) -> Iterator[None]:
         """While it lasts, the namespace takes no writes: the server believes that the machine's memory is used up. It
         looks every ten seconds."""

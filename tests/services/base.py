@@ -266,6 +266,8 @@ class Servers:
             self._running[kind] = server
         found = self._running[kind]
         assert isinstance(found, kind)
+        if not found._outside:
+            found.start()  # where a test that failed has left it dead, the next ones need not fail as well
         return found
 
     def close(self) -> None:

@@ -130,7 +130,7 @@ class PostgreSQL(Service):
         super().kill()
         for each in family:  # they would go by themselves, but a start must not find one left
             _signal(each, signal.SIGKILL)
-        await_true(lambda: not any(each.is_running() for each in family), 20, f"{self.name}, which was killed,")
+        await_true(lambda: not any(map(_lives, family)), 60, f"{self.name}, which was killed,")
 
     def freeze(self) -> None:
         super().freeze()
@@ -167,6 +167,16 @@ def program(name: str) -> str:
     if path is None:
         raise Absent("postgresql is not installed (python -m tests.services install postgresql)")
     return path
+
+
+def _lives(process: Any) -> bool:
+    """A zombie does not: it waits for whoever has inherited it."""
+    import psutil
+
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _signal(process: Any, number: int) -> None:
