@@ -229,4 +229,5 @@ def _rank(problem: str) -> tuple[int, int]:
 def _masked(text: str, secret: bool) -> str:
     if secret:
         return "***" if text else ""
-    return re.sub(r"(://[^\s:/@]*:)[^\s/@]+@", r"\1***@", text)
+    text = re.sub(r"(://[^\s:/@]*:)[^\s,]+@", r"\1***@", text)  # a password may hold what it should not, as / and @
+    return re.sub(r"((?:password|secret)=)[^&\s]+", r"\1***", text, flags=re.IGNORECASE)

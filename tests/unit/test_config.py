@@ -239,3 +239,14 @@ def test_the_environment_is_read_unless_another_is_given(monkeypatch: pytest.Mon
         monkeypatch.delenv(name)
     monkeypatch.setenv("DRTC_COMPUTE_WORKERS", "7")
     assert load(written(SMALL)).compute.workers == 7
+
+
+@pytest.mark.parametrize("text, shown", [
+    ("postgresql://me:a/b@c@host:5432/d?sslpassword=x&sslmode=require",
+     "postgresql://me:***@host:5432/d?sslpassword=***&sslmode=require"),
+    ("redis://:hush@a:1,b:2/0", "redis://:***@a:1,b:2/0"),
+    ("http://a:9200, http://me:hush@b:9200", "http://a:9200, http://me:***@b:9200"),
+    ("http://a:9200", "http://a:9200")])
+def test_passwords_in_addresses_are_not_shown(text: str, shown: str) -> None:
+    config = load(written(SMALL + f"\n[job.options]\nurl = {text}\n"), environ={})
+    assert origin(config, "job.options", "url")[0] == shown
