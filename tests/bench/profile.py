@@ -14,7 +14,7 @@ from .system import Ran, Run, place, read_profiles, saves
 
 LONGEST = 600.0  # seconds of one run
 LEAST = 200_000  # lines a second, into SQLite
-LEAST_SAVES = 60_000  # records a second, by conditional saves into another store
+LEAST_ELSEWHERE = 60_000  # lines/s into another store
 
 
 def run(lines: int, rounds: int, routes: Sequence[str], plain: bool, into: Sequence[str], sets: Sequence[str]) -> int:
@@ -43,10 +43,8 @@ def run(lines: int, rounds: int, routes: Sequence[str], plain: bool, into: Seque
                  ["system", "lines/s", "spread", "CPU us/line", "collector", "coordinator", "node", "workers",
                   "the store's server", "saves/line", "saves/s", "MB", "right"], rows)
     for row in rows:
-        if "into" in str(row[0]):
-            report.aim(f"{row[0]}: at least {LEAST_SAVES:,} records/s saved", row[10] >= LEAST_SAVES, f"{row[10]:,.0f}")
-        else:
-            report.aim(f"{row[0]}: at least {LEAST:,} lines/s", row[1] >= LEAST, f"{row[1]:,.0f}")
+        least = LEAST_ELSEWHERE if "into" in str(row[0]) else LEAST
+        report.aim(f"{row[0]}: at least {least:,} lines/s", row[1] >= least, f"{row[1]:,.0f}")
     return report.close()
 
 
