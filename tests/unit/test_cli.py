@@ -18,7 +18,7 @@ from drtc.cli import main
 from drtc.cluster.kinds import open_membership
 from drtc.cluster.membership import member
 from drtc.commands.query import parse_instant
-from drtc.commands.results import opened
+from drtc.commands.results import companions, opened
 from drtc.compute.letters import Letter, dead_view
 from drtc.config import Config, load
 from drtc.stores.base import Id, Row
@@ -334,6 +334,17 @@ def test_reset_asks_and_says_what_goes(results: str, monkeypatch: pytest.MonkeyP
     assert len(ran(capsys, "query", "-c", results, "--format", "json")[1].splitlines()) == 5
     assert ran(capsys, "reset", "-c", results)[0] == 0
     assert ran(capsys, "query", "-c", results, "--format", "json")[1] == ""
+
+
+def test_init_store_makes_what_is_missing_and_nothing_else(ini: str, capsys: Captured) -> None:
+    names = ["clicks_v1_offsets", "clicks_v1", "clicks_v1_dead", "clicks_v1_lanes"]
+    said = "".join(f"{name}: ready in sqlite\n" for name in names)
+    assert ran(capsys, "init-store", "-c", ini) == (0, said, "")
+    with opened(load(ini, environ={})) as (store, view):
+        store.save(view, [Row(Id("alice", DAY), DAY + 86400.0, 0, (1, None, []), b"")])
+        assert all(not list(store.scan(each)) for each in companions(view).values() if each != view)
+    assert ran(capsys, "init-store", "-c", ini) == (0, said, "")
+    assert len(ran(capsys, "query", "-c", ini, "--format", "json")[1].splitlines()) == 1
 
 
 def test_reset_refuses_while_the_job_runs(results: str, capsys: Captured) -> None:
