@@ -5,6 +5,8 @@ import random
 import sqlite3
 from typing import TYPE_CHECKING
 
+from drtc.sources.kafka import PATIENCE
+
 from .fault import Fault
 
 if TYPE_CHECKING:
@@ -62,6 +64,9 @@ class ZooKeeperWiped(OfZooKeeper):
 class KafkaRestarted(Fault):
     name = "kafka-restarted"
     told = "the Kafka broker killed (or stopped), and started again"
+
+    def lasts(self, times: Times) -> float:
+        return PATIENCE + 2  # a commit may wait for so long, and where the broker is back by then nobody has to notice
 
     def strike(self, life: Life, dice: random.Random) -> str:
         if dice.random() < 0.5:
