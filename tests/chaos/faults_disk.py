@@ -85,7 +85,7 @@ class Truncated(Spilling):
         for path in sorted(files(life)):
             if path.suffix == ".db" and path.stat().st_size:
                 os.truncate(path, path.stat().st_size // 2)
-        return "damaged, set aside|items missing|batch lost on disk"
+        return "damaged, set aside|items missing|batch lost on disk|overflow made anew"
 
 
 def files(life: Life) -> list[Path]:
