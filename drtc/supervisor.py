@@ -60,8 +60,10 @@ class Supervisor:
         self._stopping = asyncio.Event()
         self._signals = 0
         self._code = 0
+        self._began = 0.0  # epoch seconds
 
     async def run(self) -> int:
+        self._began = time.time()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._signalled)
@@ -124,7 +126,8 @@ class Supervisor:
             status = await Watch(self._config).ask()
         except (DrtcError, OSError, asyncio.TimeoutError):
             return  # no coordinator was left to ask: its own log says why
-        for report in status["departed"]:
+        nobody = {"events": 0, "dead": 0, "waiting": "", "started": self._began, "stopped": time.time()}
+        for report in status["departed"] or [nobody]:  # a collector that had nothing to send is gone before it is heard
             took = report["stopped"] - report["started"]
             early = "stopped before the end of the source: " if self._early else ""
             why = f"; it was {report['waiting']}" if self._early and report["waiting"] else ""
