@@ -26,18 +26,13 @@ from drtc.values import Address
 
 from ..services import Aerospike, ByAddress, Servers
 from ..services.base import await_true
-from .backends import BACKENDS, Backend, eventually
+from .backends import Backend, eventually
 
 VIEW = View("profile_v1", (Column("views", "integer"), Column("name", "text"), Column("recent", "json")))
 DAILY = View("daily_v1", (Column("views", "integer"),), windowed=True)
 NEVER = 2**32 - 1  # how the server tells that a record does not expire
+ONLY = ["aerospike"]
 PAGE = Path(__file__).parents[2] / "docs/store_aerospike.md"
-
-
-@pytest.fixture
-def backend(tmp_path: Path, servers: Servers) -> Iterator[Backend]:
-    with BACKENDS["aerospike"](tmp_path, servers) as found:
-        yield found
 
 
 @pytest.fixture

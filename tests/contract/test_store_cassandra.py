@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any
 
 import pytest
 
@@ -21,27 +21,15 @@ from drtc.stores.base import Column, Id, Row, Store, View
 from drtc.stores.cassandra import CassandraSettings, replication, survives
 from drtc.values import Address
 
-from ..services import Cassandra, Servers
+from ..services import Cassandra
 from ..services.base import free_port
-from .backends import BACKENDS, Backend, eventually
+from .backends import Backend, eventually
 
+ONLY = ["cassandra"]
 PAGE = Path(__file__).parents[2] / "docs" / "store_cassandra.md"
 VIEW = View("v", (Column("n", "integer"), Column("name", "text")))
 WINDOWED = View("w", (Column("n", "integer"),), windowed=True)
 MOST_SECONDS = 60.0
-
-
-@pytest.fixture
-def backend(tmp_path: Path, servers: Servers) -> Iterator[Backend]:
-    with BACKENDS["cassandra"](tmp_path, servers) as found:
-        yield found
-
-
-@pytest.fixture
-def store(backend: Backend) -> Iterator[Store]:
-    opened = backend.open()
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

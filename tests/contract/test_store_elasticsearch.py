@@ -21,23 +21,17 @@ from drtc.stores.base import Column, Id, Row, Store, View
 from drtc.stores.elasticsearch import ElasticsearchSettings
 from drtc.stores.elasticsearch_client import Client
 
-from ..services import Servers
 from ..services.base import free_port
 from ..services.opensearch import MOST_BYTES, Search
-from .backends import BACKENDS, Backend, eventually
+from .backends import Backend, eventually
 
+ONLY = [pytest.param("elasticsearch", marks=pytest.mark.long), "opensearch"]
 PAGE = Path(__file__).parents[2] / "docs" / "store_elasticsearch.md"
 VIEW = View("sales_v1", (Column("count", "integer"), Column("note", "text")))
 FLIGHTS = View("flights_v1", (Column("flights", "integer"), Column("mean_delay", "real"),
                               Column("destinations", "json")), windowed=True)
 DAY = 86400.0
 JULY_4 = 1372896000.0
-
-
-@pytest.fixture(params=[pytest.param("elasticsearch", marks=pytest.mark.long), "opensearch"])
-def backend(request: pytest.FixtureRequest, tmp_path: Path, servers: Servers) -> Iterator[Backend]:
-    with BACKENDS[request.param](tmp_path, servers) as found:
-        yield found
 
 
 @pytest.fixture

@@ -22,22 +22,17 @@ from drtc.stores.mongodb_connection import survives
 from drtc.stores.mongodb_documents import Documents
 from drtc.stores.mongodb_failures import of_codes, translated
 
-from ..services import MongoDB, Servers
+from ..services import MongoDB
 from ..services.base import free_port
-from .backends import BACKENDS, Backend, eventually
+from .backends import Backend, eventually
 
+ONLY = ["mongodb"]
 PAGE = Path(__file__).parents[2] / "docs/store_mongodb.md"
 FLIGHTS = View("flights_v1", (Column("flights", "integer"), Column("mean_delay", "real"), Column("delays", "json"),
                               Column("destinations", "json")), windowed=True)
 VIEW = View("v", (Column("n", "integer"), Column("j", "json")))
 DAY = 86400.0
 JULY_4 = 1372896000.0
-
-
-@pytest.fixture
-def backend(tmp_path: Path, servers: Servers) -> Iterator[Backend]:
-    with BACKENDS["mongodb"](tmp_path, servers) as found:
-        yield found
 
 
 @pytest.fixture

@@ -26,9 +26,10 @@ from drtc.stores.base import Column, Id, Row, Store, View
 from drtc.stores.postgresql import PostgreSQLSettings, PostgreSQLStore
 from drtc.stores.postgresql_client import survives
 
-from ..services import PostgreSQL, Servers
-from .backends import BACKENDS, Backend, eventually, made
+from ..services import PostgreSQL
+from .backends import Backend, eventually, made
 
+ONLY = ["postgresql"]
 PAGE = Path(__file__).parents[2] / "docs" / "store_postgresql.md"
 VIEW = View("daily_v1", (Column("views", "integer"), Column("mean", "real"), Column("last", "text"),
                          Column("recent", "json")), windowed=True)
@@ -47,19 +48,6 @@ FLIGHTS: list[tuple[str, int, tuple[Any, ...]]] = [
     ("B6", 0, (159, 1, 9.430379746835444, 185, {"p50": -1.0, "p90": 28.0, "p99": 123.0},
                [["MCO", 19], ["FLL", 17], ["BOS", 13], ["SJU", 9], ["BUF", 8]])),
 ]
-
-
-@pytest.fixture
-def backend(tmp_path: Path, servers: Servers) -> Iterator[Backend]:
-    with BACKENDS["postgresql"](tmp_path, servers) as found:
-        yield found
-
-
-@pytest.fixture
-def store(backend: Backend) -> Iterator[Store]:
-    opened = backend.open()
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

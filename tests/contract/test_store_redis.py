@@ -33,6 +33,7 @@ from ..services.base import await_true, free_port
 from ..services.redis import RedisCluster, RedisSentinel
 from .backends import BACKENDS, Backend, eventually
 
+ONLY = ["redis"]
 PAGE = Path(__file__).parents[2] / "docs/store_redis.md"
 VIEW = View("v", (Column("n", "integer"), Column("name", "text")))
 MOST_SECONDS = 30.0
@@ -43,12 +44,6 @@ class Tally(Job):
 
     def map(self, event: Any) -> Iterator[tuple[str, dict[str, int]]]:
         yield "k", {"n": 1}
-
-
-@pytest.fixture
-def backend(tmp_path: Path, servers: Servers) -> Iterator[Backend]:
-    with BACKENDS["redis"](tmp_path, servers) as found:
-        yield found
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, Iterator, Sequence
 
 from . import maven
-from .base import Absent, Service, free_port
+from .base import free_port
+from .maven import MavenService
 
 VERSION = "5.0.9"
 COORDINATES = (f"org.apache.cassandra:cassandra-all:{VERSION}",)
@@ -82,10 +83,11 @@ OPENS = (
 )
 
 
-class Cassandra(Service):
+class Cassandra(MavenService):
     """One node that is its own ring, so that it waits for nobody."""
 
     name = "cassandra"
+    version, coordinates = VERSION, COORDINATES
     start_seconds = 180.0  # 8 on a machine that has time for it
     user, password = USER, PASSWORD
 
@@ -94,19 +96,8 @@ class Cassandra(Service):
         self._heap = heap
         self._internode = 0
 
-    @classmethod
-    def install(cls) -> str:
-        maven.java()
-        return f"cassandra {VERSION} in {maven.fetch(cls._cached(), COORDINATES)}"
-
-    @classmethod
-    def _cached(cls) -> str:
-        return f"cassandra-{VERSION}"
-
     def argv(self, directory: Path) -> Sequence[str]:
-        jars = maven.jars(self._cached())
-        if not jars.is_dir():
-            raise Absent(f"cassandra {VERSION} is not in {jars.parent} (python -m tests.services install cassandra)")
+        jars = self.jars()
         settings = directory / "cassandra.yaml"
         if not settings.exists():
             self._internode = free_port()

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, Sequence, Tuple, Union
 
 from . import maven
-from .base import Absent, Broken, Service, await_true, free_port
+from .base import Broken, await_true, free_port
+from .maven import MavenService
 
 if TYPE_CHECKING:
     from confluent_kafka import Producer
@@ -69,10 +70,12 @@ rootLogger.appenderRef.console.ref = console
 """
 
 
-class Kafka(Service):
+class Kafka(MavenService):
     """One broker. Compaction and retention look every 0.2 and 1 s, groups rebalance at once, sessions may be 0.5 s."""
 
     name = "kafka"
+    version, coordinates = VERSION, COORDINATES
+    without = WITHOUT
 
     def __init__(self, heap: str = "1g") -> None:
         super().__init__()
@@ -80,19 +83,8 @@ class Kafka(Service):
         self._controller = 0
         self._admin: AdminClient | None = None
 
-    @classmethod
-    def install(cls) -> str:
-        maven.java()
-        return f"kafka {VERSION} in {maven.fetch(cls._cached(), COORDINATES, WITHOUT)}"
-
-    @classmethod
-    def _cached(cls) -> str:
-        return f"kafka-{VERSION}"
-
     def argv(self, directory: Path) -> Sequence[str]:
-        jars = maven.jars(self._cached())
-        if not jars.is_dir():
-            raise Absent(f"kafka {VERSION} is not in {jars.parent} (python -m tests.services install kafka)")
+        jars = self.jars()
         java = [maven.java(), "-cp", f"{jars}/*", f"-Dlog4j2.configurationFile={directory}/log4j2.properties"]
         settings = directory / "server.properties"
         if not settings.exists():

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Sequence
 
-from .base import Absent, cache, need
+from .base import Absent, Service, cache, need
 
 REMEDY = "apt-get install openjdk-17-jre-headless maven"
 FETCH_SECONDS = 600
@@ -92,3 +92,33 @@ def _pom(name: str, coordinates: Sequence[str], without: Sequence[str]) -> str:
 def _first_error(output: str) -> str:
     errors = [line for line in output.splitlines() if "ERROR" in line]
     return re.sub(r"\x1b\[[0-9;]*m", "", errors[0])[:300] if errors else f"it said {output[-300:]!r}"
+
+
+class MavenService(Service):
+    """A server that is jars: its ``coordinates`` and all they need, but for those in ``without``."""
+
+    version: str
+    coordinates: Sequence[str]
+    without: Sequence[str] = ()
+
+    @classmethod
+    def install(cls) -> str:
+        java()
+        return f"{cls.name} {cls.version} in {fetch(cls._cached(), cls.coordinates, cls.without)}"
+
+    @classmethod
+    def jars(cls) -> Path:
+        """Where they are.
+
+        Raises:
+            Absent: it is not installed.
+        """
+        found = jars(cls._cached())
+        if not found.is_dir():
+            raise Absent(f"{cls.name} {cls.version} is not in {found.parent} (python -m tests.services install "
+                         f"{cls.name})")
+        return found
+
+    @classmethod
+    def _cached(cls) -> str:
+        return f"{cls.name}-{cls.version}"

