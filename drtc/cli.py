@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any, Callable, Sequence, TypeVar, cast
 
 import click
 
-from .errors import DrtcError
+from .errors import INTERRUPTED, DrtcError
 
 if TYPE_CHECKING:
     from .config import Config
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-INTERRUPTED = 130  # what a shell reports for a command that Ctrl-C ended
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

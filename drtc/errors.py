@@ -2,6 +2,9 @@
 from __future__ import annotations
 
 
+INTERRUPTED = 130  # what a shell reports for a command that Ctrl-C ended
+
+
 class DrtcError(Exception):
     """The root. Its text is one sentence for a person; ``exit_code`` is what the command line ends with."""
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from .cluster.kinds import open_membership
 from .cluster.membership import Membership, member
-from .errors import ClusterError, DrtcError, StoreUnavailable
+from .errors import INTERRUPTED, ClusterError, DrtcError, StoreUnavailable
 from .observe.banner import banner
 from .observe.logs import Log
 from .observe.progress import Progress, summary
@@ -28,7 +28,6 @@ LOOK_SECONDS = 0.25
 QUICK_DEATH = 5.0  # seconds: who dies sooner after its start waits longer before the next
 GIVE_UP = 5  # quick deaths in a row
 FAILED_SECONDS = 1.0  # for the others to stop when a role has failed: what they have not stored is read again
-INTERRUPTED = 130  # what a shell reports for a command that Ctrl-C ended
 ORPHANS_SECONDS = 20.0  # roles whose supervisor was killed have ended by then
 
 

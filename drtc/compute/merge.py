@@ -180,9 +180,8 @@ class Merger:
         for record, row in zip(dirty.values(), rows):
             record.version = row.next  # of those that had moved the record is forgotten
         for record_key, record in records.items():
-            if record.id not in moved:
-                if record.version:
-                    self._cache.put(record)
+            if record.version and record.id not in moved:
+                self._cache.put(record)
         for piece, skipped in zip(self._pending, replayed):
             piece.replayed += skipped
             if moved:

@@ -19,7 +19,7 @@ from ..values import Address, Seconds
 from .aerospike_catalog import CLEARING, READY, Catalog
 from .aerospike_server import asked, batch_size, connect, refusal, survival, translated
 from .aerospike_set import AerospikeSet
-from .base import Id, Key, Row, Store, View
+from .base import Id, Key, Row, Store, View, other_columns
 from .ids import in_order
 
 _BATCH = 1000  # records of one round trip, where the server takes so many
@@ -116,8 +116,7 @@ class AerospikeStore(Store):
                 if known.state in (READY, CLEARING):
                     changed = known.changed(note)
                     if changed:
-                        raise StoreError(f"{self._place}: the view {view.name} exists with other columns"
-                                         f" ({', '.join(changed)}): raise [job] version, or run drtc reset")
+                        raise other_columns(view, changed, self._place)
                 if known.state == READY:
                     return
                 if known.state == CLEARING:

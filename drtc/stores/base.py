@@ -8,6 +8,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, Iterable, Iterator, Literal, NamedTuple, Sequence, Union
 
+from ..errors import StoreError
+
 Key = Union[str, int]
 Kind = Literal["integer", "real", "text", "json", "bytes"]
 
@@ -50,6 +52,13 @@ class Row(NamedTuple):
     def next(self) -> int:
         """The version that a save gives it."""
         return self.version + 1 if self.version else self.first
+
+
+def other_columns(view: View, changed: Iterable[str] = (), where: str = "") -> StoreError:
+    """What ``prepare`` raises where the view is there with other columns; ``changed`` names them."""
+    named = ", ".join(changed)
+    return StoreError(f"{where}{': ' if where else ''}the view {view.name} exists with other columns"
+                      f"{f' ({named})' if named else ''}: raise [job] version, or run drtc reset")
 
 
 class Store(ABC):

@@ -17,7 +17,7 @@ from uuid import NAMESPACE_OID, uuid4, uuid5
 
 from ..errors import StoreError, StoreUnavailable
 from ..values import Address, Natural, Seconds, parse_size
-from .base import Id, Key, Row, Store, View
+from .base import Id, Key, Row, Store, View, other_columns
 from .cassandra_table import Call, Table, encoded, quoted
 from .ids import in_order
 
@@ -209,8 +209,7 @@ class CassandraStore(Store):
     def _compare(self, view: View, there: dict[str, str], ours: dict[str, str]) -> None:
         changed = sorted({name for name, _ in there.items() ^ ours.items()})
         if changed:
-            raise StoreError(f"{self._link.where}: the view {view.name} exists with other columns"
-                             f" ({', '.join(changed)}): raise [job] version, or run drtc reset")
+            raise other_columns(view, changed, self._link.where)
 
     def _parts(self, table: Table, rows: Sequence[Row]) -> Iterator[list[Row]]:
         """Rows that go in one transaction: of one partition, not too many and not too large."""

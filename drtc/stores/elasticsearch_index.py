@@ -14,7 +14,7 @@ import msgspec
 
 from ..errors import StoreError
 from ..plain import LEAST, MOST
-from .base import Id, Key, Row, View
+from .base import Id, Key, Row, View, other_columns
 from .ids import to_text
 
 KEPT = 100_000  # records of a view whose place is remembered: as many as a worker keeps
@@ -163,8 +163,7 @@ def check(view: View, name: str, found: Mapping[str, Any]) -> str:
                          f" capitals alone: change [job] name")
     changed = sorted({column for column, _ in _columns(meta) ^ _columns(_shape(view))})
     if changed:
-        raise StoreError(f"the view {view.name} exists with other columns ({', '.join(changed)}; the index {name}):"
-                         f" raise [job] version, or run drtc reset")
+        raise other_columns(view, [f"{', '.join(changed)}; the index {name}"])
     if found["settings"]["index"].get("translog", {}).get("durability", "request").lower() != "request":
         raise StoreError(f"the index {name} has index.translog.durability = async, and would lose what is stored:"
                          f" set it to request")

@@ -7,7 +7,7 @@ from threading import Lock
 from typing import Iterable, Iterator, Sequence
 
 from ..errors import StoreError, StoreUnavailable
-from .base import Id, Key, Row, Store, View
+from .base import Id, Key, Row, Store, View, other_columns
 from .ids import order, shares
 
 
@@ -57,8 +57,7 @@ class MemoryStore(Store):
             self._check()
             known = self._content.views.setdefault(view.name, view)
             if known != view:
-                raise StoreError(f"the view {view.name} exists with other columns: raise [job] version,"
-                                 f" or run drtc reset")
+                raise other_columns(view)
             self._content.rows.setdefault(view.name, {})
 
     def load(self, view: View, ids: Sequence[Id]) -> dict[Id, Row]:

@@ -18,7 +18,7 @@ import msgspec
 
 from ..errors import StoreError, StoreUnavailable
 from ..values import Seconds
-from .base import Id, Key, Row, Store, View
+from .base import Id, Key, Row, Store, View, other_columns
 from .ids import shares
 
 if TYPE_CHECKING:
@@ -93,8 +93,7 @@ class MongoDBStore(Store):
         ours = _columns({"windowed": view.windowed, "columns": columns})
         changed = sorted({name for name, _ in _columns(known) ^ ours})
         if changed:
-            raise StoreError(f"{self._where}: the view {view.name} exists with other columns ({', '.join(changed)}):"
-                             f" raise [job] version, or run drtc reset")
+            raise other_columns(view, changed, self._where)
 
     def load(self, view: View, ids: Sequence[Id]) -> dict[Id, Row]:
         documents = self._of(view)

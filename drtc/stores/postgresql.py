@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Iterable, Iterator, Sequence
 from urllib.parse import parse_qsl
 
-from ..errors import StoreError
 from ..values import Seconds
-from .base import Id, Key, Row, Store, View
+from .base import Id, Key, Row, Store, View, other_columns
 from .postgresql_table import Statement, Table
 
 if TYPE_CHECKING:
@@ -84,8 +83,7 @@ class PostgreSQLStore(Store):
                 have = table.columns_there(client)
         if have != set(table.columns):
             changed = sorted({name for name, _ in have ^ set(table.columns)})
-            raise StoreError(f"{self._settings.where}: the view {view.name} exists with other columns"
-                             f" ({', '.join(changed)}): raise [job] version, or run drtc reset")
+            raise other_columns(view, changed, self._settings.where)
 
     def load(self, view: View, ids: Sequence[Id]) -> dict[Id, Row]:
         if not ids:

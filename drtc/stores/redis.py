@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Iterable, Iterator, Mapping, Sequence
 from ..errors import StoreError
 from ..observe.logs import Log
 from ..values import Natural, Seconds
-from .base import Id, Key, Row, Store, View
+from .base import Id, Key, Row, Store, View, other_columns
 from .ids import from_text, in_order, key_text
 from .redis_address import parse_url
 from .redis_scripts import DELETE, LOAD, SAVE, Call, Command, Script
@@ -96,8 +96,7 @@ class RedisStore(Store):
                 if found == _REMOVED:
                     raise StoreError(f"{self._target}: the view {view.name} is only half removed: run drtc reset again")
                 if found != hashes.description:
-                    raise StoreError(f"{self._target}: the view {view.name} exists with other columns"
-                                     f" ({', '.join(hashes.changed(found))}): raise [job] version, or run drtc reset")
+                    raise other_columns(view, hashes.changed(found), str(self._target))
 
     def load(self, view: View, ids: Sequence[Id]) -> dict[Id, Row]:
         hashes = self._hashes(view)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Iterable, Iterator, Literal, Sequence
 
 from ..errors import StoreError, StoreUnavailable
-from .base import Id, Key, Row, Store, View
+from .base import Id, Key, Row, Store, View, other_columns
 from .sqlite_table import Table
 
 _PASSING = {
@@ -64,8 +64,7 @@ class SQLiteStore(Store):
                 connection.execute(table.create)
             elif have != table.columns:
                 changed = sorted({name for name, _ in {*have, *table.columns} - {*have} & {*table.columns}})
-                raise StoreError(f"{self._path}: the view {view.name} exists with other columns"
-                                 f" ({', '.join(changed)}): raise [job] version, or run drtc reset")
+                raise other_columns(view, changed, str(self._path))
 
     def load(self, view: View, ids: Sequence[Id]) -> dict[Id, Row]:
         with self._translated("read") as connection:
